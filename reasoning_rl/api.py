@@ -1,0 +1,138 @@
+"""The plugin interface: everything that a reward sees and returns.
+
+Standard library only, so that a reward can be written, installed and tested without torch. This module knows nothing of
+recipes, trainers or the host; rewards import nothing else of `reasoning_rl` (but `reasoning_rl.sandbox`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol, TypedDict, runtime_checkable
+
+#: Entry-point group under which packages register rewards.
+REWARD_GROUP = "reasoning_rl.rewards"
+
+
+class Message(TypedDict):
+    """One chat message: `role` is `system`, `user` or `assistant`; `content` is plain text."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What the model wrote after a prompt, split at the thinking tags.
+
+    `text` is the decoded completion without special tokens; `thinking` is what stands inside the first thinking block
+    (`None` when there is no block, the rest of the text when the block was never closed); `final_text` is all that
+    follows it. `truncated` is known from the token ids: the last one is no end-of-sequence token.
+    """
+
+    text: str
+    thinking: str | None
+    final_text: str
+    num_tokens: int
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What a reward scores: one completion of one prompt, never a batch.
+
+    `row` holds the columns of the data row by name; `row_id` names the row in the data set.
+    """
+
+    prompt: Sequence[Message]
+    completion: Completion
+    row: Mapping[str, Any]
+    row_id: str = ""
+
+
+class Verdict(StrEnum):
+    """Why a score is what it is.
+
+    The model's doing carries a value. `BAD_REFERENCE`, `GRADER_ERROR` and `SANDBOX_FAILURE` are our own fault: they
+    abstain, so the completion moves no weight. `NOT_APPLICABLE` abstains too: this reward has nothing to say on this row.
+    """
+
+    CORRECT = "correct"
+    WRONG = "wrong"
+    PARTIAL = "partial"
+    NO_ANSWER = "no_answer"
+    TIMEOUT = "timeout"
+    BAD_REFERENCE = "bad_reference"
+    GRADER_ERROR = "grader_error"
+    SANDBOX_FAILURE = "sandbox_failure"
+    NOT_APPLICABLE = "not_applicable"
+
+    @property
+    def abstains(self) -> bool:
+        """Whether a score with this verdict has no value."""
+        return self in _ABSTAINING
+
+    @property
+    def is_our_fault(self) -> bool:
+        """Whether the grader or the data failed, not the model."""
+        return self in _ABSTAINING and self is not Verdict.NOT_APPLICABLE
+
+
+_ABSTAINING = frozenset({Verdict.BAD_REFERENCE, Verdict.GRADER_ERROR, Verdict.SANDBOX_FAILURE, Verdict.NOT_APPLICABLE})
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """The result of one reward on one completion.
+
+    `value` is finite, or `None` exactly when the verdict abstains. `detail` says what was compared: the extracted
+    answer, the gold answer, the failing test; JSON-serialisable, it goes to `rollouts.jsonl`.
+
+    Raises:
+        ValueError: the value is not finite, or value and verdict contradict each other.
+    """
+
+    value: float | None
+    verdict: Verdict
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if (self.value is None) != self.verdict.abstains:
+            raise ValueError(f"verdict {self.verdict} and value {self.value!r} contradict each other")
+        if self.value is not None and not math.isfinite(self.value):
+            raise ValueError(f"a score must be finite, found {self.value!r}; to abstain, return Score.abstain(...)")
+
+    @classmethod
+    def correct(cls, **detail: Any) -> Score:
+        """Full marks: 1.0."""
+        return cls(1.0, Verdict.CORRECT, detail)
+
+    @classmethod
+    def wrong(cls, **detail: Any) -> Score:
+        """An answer was given and it is wrong: 0.0."""
+        return cls(0.0, Verdict.WRONG, detail)
+
+    @classmethod
+    def no_answer(cls, **detail: Any) -> Score:
+        """No answer could be read from the completion: 0.0."""
+        return cls(0.0, Verdict.NO_ANSWER, detail)
+
+    @classmethod
+    def abstain(cls, verdict: Verdict, **detail: Any) -> Score:
+        """No value: the grader, its sandbox or the data row failed, or the reward does not apply to the row."""
+        return cls(None, verdict, detail)
+
+
+@runtime_checkable
+class Reward(Protocol):
+    """Scores one completion. The same sample always gets the same score.
+
+    Implement it as a frozen dataclass whose fields are the options, or as a plain function
+    `def brevity(sample, *, max_words: int = 100) -> float` whose keyword-only arguments are the options. Two optional
+    class (or function) attributes: `requires`, a frozenset of the columns that a row must have, and `version`, an
+    integer to raise whenever the meaning of a score changes.
+    """
+
+    def __call__(self, sample: Sample, /) -> Score: ...

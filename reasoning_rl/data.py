@@ -1,0 +1,213 @@
+"""Loads and mixes data rows, checks their columns, keeps training and evaluation apart.
+
+Rows are plain mappings; a data set fits in memory. Prompts are rendered here, tokens are counted by the bridge, which
+owns the tokenizer. Importing this module is cheap: `datasets` and `reasoning_gym` are imported when a source needs them.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from reasoning_rl.api import Message
+from reasoning_rl.errors import DataError, MissingExtraError, RewardPluginError
+from reasoning_rl.plugins import load_attribute
+from reasoning_rl.prompts import render_prompt, template_columns
+from reasoning_rl.recipe import Recipe, Source
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One data row: its id (`<data set>/<source>/<position>`), its messages, its columns, and for SFT a completion."""
+
+    row_id: str
+    prompt: list[Message]
+    columns: Mapping[str, Any]
+    completion: str | None = None
+
+
+def load_data(recipe: Recipe, requires: Iterable[str]) -> dict[str, list[Row]]:
+    """Every data set that a stage uses, by name. `requires` are the columns that the rewards need.
+
+    Rows of a training set whose prompt also stands in an evaluation set are dropped, with a note in the log.
+
+    Raises:
+        DataError: a source cannot be loaded, is empty or lacks a column; or nothing is left to train on.
+        MissingExtraError: a source needs a package that is not installed.
+    """
+    kinds: dict[str, set[str]] = {}
+    for stage in recipe.stages:
+        kinds.setdefault(stage.dataset, set()).add(stage.kind)
+    data = {
+        name: _load_dataset(recipe, name, requires=set(requires) if used_by & {"grpo", "eval"} else set())
+        for name, used_by in kinds.items()
+    }
+    held_out = {_key(row) for name, used_by in kinds.items() if "eval" in used_by for row in data[name]}
+    for name, used_by in kinds.items():
+        if "eval" in used_by and used_by - {"eval"}:
+            raise DataError(
+                f"data.{name}: is both trained on and evaluated on; give the eval stages a data set of their own"
+            )
+        if "eval" not in used_by:
+            data[name] = _without(data[name], held_out, name)
+    return data
+
+
+def _load_dataset(recipe: Recipe, name: str, requires: set[str]) -> list[Row]:
+    parts = [
+        _rows_of(recipe, f"data.{name}.{index}", f"{name}/{index}", source, requires)
+        for index, source in enumerate(recipe.data[name])
+    ]
+    weights = [source.weight for source in recipe.data[name]]
+    return (
+        _mix(parts, [w for w in weights if w], recipe.run.seed) if any(weights) else [r for part in parts for r in part]
+    )
+
+
+def _rows_of(recipe: Recipe, where: str, row_prefix: str, source: Source, requires: set[str]) -> list[Row]:
+    columns = [dict(row) for row in _read(source, where)][: source.size]
+    if not columns:
+        raise DataError(f"{where}: {source.source} has no rows")
+    for row in columns:
+        for new, old in source.columns.items():
+            if old not in row:
+                raise DataError(f"{where}.columns: {new}: found no column {old!r}, the source has {sorted(row)}")
+            row[new] = row[old]
+    needed = set(template_columns(recipe.prompt.template)) | requires
+    complete = _completion_of(source, where)
+    rows = []
+    for position, row in enumerate(columns):
+        missing = sorted(needed - row.keys())
+        if missing:
+            raise DataError(
+                f"{where}: row {position} of {source.source} has no column {', '.join(map(repr, missing))} (needed by "
+                f"the prompt template or a reward), it has {sorted(row)}; rename one with columns: {{{missing[0]}: …}}"
+            )
+        rows.append(Row(f"{row_prefix}/{position}", render_prompt(row, recipe.prompt), row, complete(row)))
+    return rows
+
+
+def _read(source: Source, where: str) -> Iterable[Mapping[str, Any]]:
+    kind, colon, rest = source.source.partition(":")
+    if kind == "reasoning_gym" and colon:
+        return _read_reasoning_gym(rest, source, where)
+    path = Path(source.source)
+    if path.suffix == ".jsonl":
+        return _read_jsonl(path, where)
+    if colon:
+        return _call_rows(source, where)
+    return _read_with_datasets(source, path, where)
+
+
+def _read_jsonl(path: Path, where: str) -> Iterable[dict[str, Any]]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{where}: {path} cannot be read ({error})") from None
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise DataError(
+                f"{where}: {path}:{number}: not valid JSON ({error.msg}); write one object per line"
+            ) from None
+        if not isinstance(row, dict):
+            raise DataError(f"{where}: {path}:{number}: found {type(row).__name__}, expected one object per line")
+        yield row
+
+
+def _read_reasoning_gym(task: str, source: Source, where: str) -> Iterable[dict[str, Any]]:
+    try:
+        import reasoning_gym  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        raise MissingExtraError(f"{where}: needs reasoning-gym; pip install 'reasoning-rl[gym]'") from None
+    try:
+        items = reasoning_gym.create_dataset(task, size=source.size, seed=source.seed, **source.options)
+    except (ValueError, TypeError, AssertionError) as error:
+        raise DataError(f"{where}: reasoning_gym task {task!r}: {error}") from None
+    for item in items:
+        yield {"prompt": item["question"], "answer": item["answer"], "metadata": item["metadata"], "task": task}
+
+
+def _call_rows(source: Source, where: str) -> Iterable[Mapping[str, Any]]:
+    """Rows of `function(size=…, seed=…, **options)`."""
+    function = _function(source.source, where)
+    size = {} if source.size is None else {"size": source.size}
+    try:
+        return list(function(seed=source.seed, **size, **source.options))
+    except TypeError as error:
+        raise DataError(f"{where}: {source.source} takes other options: {error}") from None
+
+
+def _read_with_datasets(source: Source, path: Path, where: str) -> Iterable[Mapping[str, Any]]:
+    try:
+        import datasets  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        raise MissingExtraError(f"{where}: needs datasets; pip install 'reasoning-rl[train]'") from None
+    options: dict[str, Any] = dict(source.options)
+    formats = {".json": "json", ".parquet": "parquet", ".csv": "csv"}
+    try:
+        if path.suffix in formats:
+            return datasets.load_dataset(formats[path.suffix], data_files=str(path), split="train", **options)
+        return datasets.load_dataset(source.source, split=source.split, **options)
+    except Exception as error:  # a hub, a network and a parser fail in too many ways to list
+        reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        raise DataError(f"{where}: {source.source} (split {source.split!r}) cannot be loaded: {reason}") from error
+
+
+def _completion_of(source: Source, where: str) -> Callable[[Mapping[str, Any]], str | None]:
+    name = source.completion
+    if name is None:
+        return lambda row: None
+    if ":" in name:
+        return _function(name, f"{where}.completion")
+
+    def column(row: Mapping[str, Any]) -> str:
+        if not isinstance(row.get(name), str):
+            raise DataError(f"{where}.completion: column {name!r} holds {row.get(name)!r:.60}, expected text")
+        return row[name]
+
+    return column
+
+
+def _function(name: str, where: str) -> Callable[..., Any]:
+    target, _, attribute = name.rpartition(":")
+    try:
+        return load_attribute(target, attribute, where)
+    except RewardPluginError as error:
+        raise DataError(str(error)) from error
+
+
+def _mix(parts: list[list[Row]], weights: list[float], seed: int) -> list[Row]:
+    """The largest mixture with these shares in which no row stands twice, shuffled."""
+    shares = [weight / sum(weights) for weight in weights]
+    total = min(len(part) / share for part, share in zip(parts, shares, strict=True))
+    mixed = [
+        row for part, share in zip(parts, shares, strict=True) for row in part[: max(1, int(total * share + 1e-9))]
+    ]
+    random.Random(seed).shuffle(mixed)
+    return mixed
+
+
+def _key(row: Row) -> str:
+    return json.dumps(row.prompt, sort_keys=True)
+
+
+def _without(rows: list[Row], held_out: set[str], name: str) -> list[Row]:
+    kept = [row for row in rows if _key(row) not in held_out]
+    if not kept:
+        raise DataError(
+            f"data.{name}: all {len(rows)} prompts also stand in an evaluation set; use other seeds or files"
+        )
+    if len(kept) < len(rows):
+        logger.info("data.%s: %d prompts that are held out for evaluation were dropped", name, len(rows) - len(kept))
+    return kept

@@ -1,0 +1,1 @@
+"""Accuracy with honest intervals. No model, no sampling: numbers in, numbers out."""

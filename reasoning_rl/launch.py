@@ -1,0 +1,82 @@
+"""Starting `reasoning_rl.train` in the right processes with the right environment. Imports no torch.
+
+`reasoning-rl train` calls `accelerate launch` with the recipe's `launch` section and does nothing else; whoever calls
+`accelerate launch -m reasoning_rl.train` gets the same run.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from reasoning_rl.recipe import Launch
+
+#: Through this file the launched process tells its exit code, which `accelerate launch` would turn into 1.
+EXIT_FILE = "REASONING_RL_EXIT_FILE"
+
+
+def launch(recipe: str, overrides: Sequence[str], settings: Launch) -> int:
+    """Runs a recipe under `accelerate launch`; returns its exit code. Ctrl-C goes to the run, which saves and stops."""
+    with tempfile.TemporaryDirectory() as scratch:
+        exit_file = Path(scratch) / "exit"
+        process = subprocess.Popen(
+            command(recipe, overrides, settings),
+            env={**os.environ, EXIT_FILE: str(exit_file)},
+            preexec_fn=_ignore_interrupt,
+        )
+        while True:
+            try:
+                code = process.wait()
+                break
+            except KeyboardInterrupt:
+                continue  # the run has received it too
+        return int(exit_file.read_text()) if exit_file.exists() else code
+
+
+def command(recipe: str, overrides: Sequence[str], settings: Launch) -> list[str]:
+    """The `accelerate launch` command line of a run."""
+    options: dict[str, object] = {"num_processes": settings.num_processes}
+    if settings.config_file is None:
+        # Said explicitly, because accelerate warns about each of them when it is left to its default.
+        options |= {"num_machines": 1, "mixed_precision": "no", "dynamo_backend": "no"}
+    else:
+        options |= {"config_file": settings.config_file}
+    options |= settings.args
+    words = [sys.executable, "-m", "accelerate.commands.launch", "--quiet"]
+    for name, value in options.items():
+        words += [f"--{name}"] if value is True else [f"--{name}", str(value)]
+    return [*words, "-m", "reasoning_rl.train", recipe, *overrides]
+
+
+def process_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """What must be set before torch is imported, given what already is.
+
+    vLLM's CPU worker runs with one thread unless OMP_NUM_THREADS says otherwise at import, and `accelerate launch` sets
+    it to 1 for a plain launch; so 1 counts as unset. `REASONING_RL_THREADS` overrides.
+    """
+    processes = int(environment.get("LOCAL_WORLD_SIZE", "1"))
+    threads = environment.get("OMP_NUM_THREADS", "1")
+    if threads == "1":
+        threads = str(max(1, len(os.sched_getaffinity(0)) // processes))
+    defaults = {
+        "VLLM_LOGGING_LEVEL": "WARNING",
+        "VLLM_NO_USAGE_STATS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "TRANSFORMERS_VERBOSITY": "error",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "TQDM_DISABLE": "1",
+        "DS_ACCELERATOR_LOG_LEVEL": "error",
+    }
+    return {
+        **{key: value for key, value in defaults.items() if key not in environment},
+        "OMP_NUM_THREADS": environment.get("REASONING_RL_THREADS", threads),
+    }
+
+
+def _ignore_interrupt() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

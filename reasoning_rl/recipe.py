@@ -1,0 +1,217 @@
+"""The recipe: a complete, typed description of one run.
+
+Section = class of the same name. `sft`, `grpo`, `lora` and `vllm` are keyword arguments of the upstream class named in
+their docstring; no field of theirs is restated here (`recipe_check` checks their names and types against the installed
+version). Reading YAML, overrides and line numbers are the business of `recipe_io`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
+
+StageKind = Literal["sft", "grpo", "eval"]
+
+
+class Section(BaseModel):
+    """Base of all sections: frozen, unknown keys are errors, no type coercion (a quoted number is text)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+
+
+class Run(Section):
+    """Where the run lives and what it is called."""
+
+    dir: str
+    """Run folder, relative to the working directory. Holds everything that the run writes."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of sampling, shuffling and adapter initialisation."""
+    report_to: list[str] = []
+    """Hugging Face trackers besides the run folder's own metrics: `wandb`, `tensorboard`, `trackio`, `mlflow`, …"""
+
+
+class Model(Section):
+    """The starting policy."""
+
+    source: str
+    """A hub id, a folder, or `package:smollm2-135m-instruct` (built once from an installed package)."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub id."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Type of the trained weights. `grpo.bf16` decides about autocast."""
+    trust_remote_code: bool = False
+    """Run Python code that comes with the model."""
+
+
+class Thinking(Section):
+    """The tags around the reasoning."""
+
+    open: str = "<think>"
+    """Text that opens the thinking block."""
+    close: str = "</think>"
+    """Text that closes it."""
+    opened_by_template: bool = False
+    """Whether the chat template already ends with the opening tag, so that completions start inside the block."""
+
+
+class Prompt(Section):
+    """How a data row becomes chat messages."""
+
+    system: str | None = None
+    """System message. `null` leaves it to the chat template, which may add a default of its own."""
+    template: str = "{prompt}"
+    """User message; `{column}` is replaced by that column of the row."""
+    thinking: Thinking = Thinking()
+    """The tags around the reasoning."""
+
+
+class Source(Section):
+    """One source of data rows."""
+
+    source: str
+    """`reasoning_gym:<task>`, a `.jsonl`/`.json`/`.parquet`/`.csv` file, `file.py:function` or `module:function` that
+    yields rows, or a hub data set id. File paths are relative to the recipe."""
+    split: str = "train"
+    """Split of a hub data set."""
+    options: dict[str, JsonValue] = {}
+    """Keyword arguments of the task, the function or `datasets.load_dataset`."""
+    size: int | None = Field(default=None, gt=0)
+    """Number of rows: how many a procedural source makes, or the first so many of the others."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of a procedural source."""
+    weight: float | None = Field(default=None, gt=0)
+    """Share of this source in a mixture. Without weights the sources are concatenated."""
+    columns: dict[str, str] = {}
+    """Renames: `{new_name: name_in_the_source}`."""
+    completion: str | None = None
+    """For SFT: the column that holds the completion, or `file.py:function` / `module:function` from row to text."""
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, dict) else value
+
+
+class RewardUse(Section):
+    """One reward of the run."""
+
+    use: str
+    """Name of a registered reward (`reasoning-rl rewards`), `module:Attr` or `file.py:Attr`."""
+    weight: float = 1.0
+    """Factor in the total. 0 reports the score without training on it."""
+    options: dict[str, JsonValue] = {}
+    """Options of the reward; checked against its fields."""
+
+
+class Scoring(Section):
+    """When grading counts as broken."""
+
+    max_abstain_fraction: float = Field(default=0.1, ge=0, le=1)
+    """The run stops when more than this share of a batch could not be scored through our own fault."""
+
+
+class Eval(Section):
+    """How `eval` stages sample and what they call accuracy."""
+
+    accuracy: str
+    """Name of the reward under `rewards` whose mean is the accuracy."""
+    num_samples: int = Field(default=4, gt=0)
+    """Completions per problem."""
+    temperature: float = Field(default=1.0, ge=0)
+    """Sampling temperature; 0 is greedy."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """Nucleus sampling."""
+    max_completion_length: int = Field(gt=0)
+    """Tokens at most per completion; a longer one counts as truncated."""
+
+
+class Stage(Section):
+    """One step of the run. Each starts from the model that the one before left."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_]*$")
+    """Unique name; also names the folder and the entry in `summary.json`."""
+    kind: StageKind
+    """`sft`, `grpo` or `eval`."""
+    data: str | None = None
+    """Data set under `data`. Default: `sft` for sft, `train` for grpo, `eval` for eval."""
+    policy: Literal["lora", "full"] | None = None
+    """What is trained. Default: `lora` when there is a `lora` section, else `full`."""
+    args: dict[str, JsonValue] = {}
+    """Keys of the section of the same kind that differ in this stage only."""
+
+    @property
+    def dataset(self) -> str:
+        """Name of the data set under `data`."""
+        return self.data or {"sft": "sft", "grpo": "train", "eval": "eval"}[self.kind]
+
+
+class Launch(Section):
+    """How `reasoning-rl train` calls `accelerate launch`. Ignored when you call that yourself."""
+
+    config_file: str | None = None
+    """Accelerate configuration (see recipes/accelerate), relative to the recipe."""
+    num_processes: int = Field(default=1, gt=0)
+    """Processes, one per GPU (or share of the CPU)."""
+    args: dict[str, JsonValue] = {}
+    """Further options of `accelerate launch`, underscores for hyphens: `{num_machines: 2, machine_rank: 0}`."""
+
+
+class Recipe(Section):
+    """A complete run."""
+
+    run: Run
+    model: Model
+    prompt: Prompt = Prompt()
+    data: dict[str, Annotated[list[Source], BeforeValidator(_as_list), Field(min_length=1)]]
+    """Named data sets: one source, or a list of sources to mix."""
+    rewards: dict[str, RewardUse]
+    """Named rewards."""
+    scoring: Scoring = Scoring()
+    lora: dict[str, JsonValue] | None = None
+    """Keyword arguments of `peft.LoraConfig`. Without this section the whole policy is trained."""
+    sft: dict[str, JsonValue] = {}
+    """Keyword arguments of `trl.SFTConfig`."""
+    grpo: dict[str, JsonValue] = {}
+    """Keyword arguments of `trl.GRPOConfig`."""
+    eval: Eval | None = None
+    vllm: dict[str, JsonValue] = {}
+    """Engine arguments of `vllm.LLM`."""
+    stages: list[Stage] = Field(min_length=1)
+    """The steps of the run, in order."""
+    launch: Launch = Launch()
+
+    def policy_of(self, stage: Stage) -> Literal["lora", "full"]:
+        """What a training stage trains."""
+        return stage.policy or ("lora" if self.lora is not None else "full")
+
+    def section_of(self, stage: Stage) -> dict[str, JsonValue]:
+        """The upstream keyword arguments of a training stage: its section, then what differs in the stage."""
+        return {**getattr(self, stage.kind), **stage.args}
+
+    @model_validator(mode="after")
+    def _references_exist(self) -> Recipe:
+        problems: list[str] = []
+        names = [stage.name for stage in self.stages]
+        problems += [
+            f"stages: the name {name!r} is used twice" for name in sorted({n for n in names if names.count(n) > 1})
+        ]
+        for index, stage in enumerate(self.stages):
+            where = f"stages.{index}"
+            if stage.dataset not in self.data:
+                problems.append(f"{where}: needs data.{stage.dataset}, found data sets {sorted(self.data)}")
+            if stage.policy == "lora" and self.lora is None:
+                problems.append(f"{where}.policy: found 'lora', but there is no lora section; add one")
+            if stage.kind == "eval" and stage.args:
+                problems.append(f"{where}.args: an eval stage takes none; set the eval section")
+        kinds = {stage.kind for stage in self.stages}
+        if "eval" in kinds and self.eval is None:
+            problems.append("stages: there is an eval stage but no eval section; add one")
+        if self.eval and self.eval.accuracy not in self.rewards:
+            problems.append(
+                f"eval.accuracy: found {self.eval.accuracy!r}, expected one of rewards {sorted(self.rewards)}"
+            )
+        if "grpo" in kinds and not any(use.weight for use in self.rewards.values()):
+            problems.append("rewards: every weight is 0, so grpo would learn nothing; give one reward a weight")
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self

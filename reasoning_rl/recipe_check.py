@@ -1,0 +1,218 @@
+"""Everything about a recipe that can be found out at once and without torch.
+
+Checks the keys and plain types of the upstream sections, the keys that we own, batch arithmetic, files, and builds every
+reward from its options. What needs the upstream classes themselves is built by `trl_bridge.args`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from reasoning_rl.errors import RecipeError, RewardPluginError
+from reasoning_rl.plugins import resolve
+from reasoning_rl.recipe_io import KeyPath, RecipeFile, closest
+from reasoning_rl.upstream import signature_of
+
+_TRAINER_OWNED = {
+    "output_dir": "run.dir",
+    "logging_dir": "run.dir",
+    "seed": "run.seed",
+    "report_to": "run.report_to",
+    "run_name": "run.dir",
+    "resume_from_checkpoint": "nothing: a run resumes by itself",
+    "deepspeed": "launch.config_file",
+    "fsdp": "launch.config_file",
+    "fsdp_config": "launch.config_file",
+    "do_train": "stages",
+    "do_eval": "stages",
+    "do_predict": "stages",
+    "eval_strategy": "an eval stage",
+    "remove_unused_columns": "nothing: rewards see every column",
+    "use_cpu": "nothing: a CPU is used when there is no accelerator",
+    "disable_tqdm": "nothing: progress adapts to the terminal",
+    "model_init_kwargs": "model",
+    "trust_remote_code": "model.trust_remote_code",
+}
+
+#: Section -> key that we set ourselves -> where to say it instead.
+OWNED: dict[str, dict[str, str]] = {
+    "sft": _TRAINER_OWNED | {"dataset_text_field": "data.<name>.completion"},
+    "grpo": _TRAINER_OWNED
+    | {
+        "reward_weights": "rewards.<name>.weight",
+        "use_vllm": "nothing: rollouts always come from vLLM",
+        "vllm_mode": "nothing: the engine runs inside each process",
+        "vllm_gpu_memory_utilization": "vllm.gpu_memory_utilization",
+        "vllm_max_model_length": "vllm.max_model_len",
+        "vllm_enable_sleep_mode": "vllm.enable_sleep_mode",
+        "vllm_tensor_parallel_size": "vllm.tensor_parallel_size",
+        "vllm_model_impl": "vllm.model_impl",
+        "log_completions": "nothing: rollouts.jsonl always holds them",
+        "use_transformers_continuous_batching": "nothing: rollouts always come from vLLM",
+    },
+    "lora": {"task_type": "nothing: it is a causal language model", "inference_mode": "nothing: it is trained"},
+    "vllm": {
+        "model": "model.source",
+        "tokenizer": "model.source",
+        "revision": "model.revision",
+        "trust_remote_code": "model.trust_remote_code",
+        "seed": "run.seed",
+        "distributed_executor_backend": "nothing: the engine runs inside each process",
+        "logprobs_mode": "nothing: the importance ratio needs processed_logprobs",
+        "enable_lora": "nothing: merged weights are pushed",
+    },
+}
+
+
+def check(file: RecipeFile) -> list[str]:
+    """Checks a parsed recipe; returns notes on what could not be looked at.
+
+    Raises:
+        RecipeError: with every problem found, one sentence each.
+    """
+    problems = [
+        *_upstream_problems(file),
+        *_batch_problems(file),
+        *_source_problems(file),
+        *_reward_problems(file),
+    ]
+    if problems:
+        raise RecipeError(problems)
+    return [
+        f"{package} is not installed here: the keys under {section}: were not checked"
+        for section, package in (("grpo", "trl"), ("sft", "trl"), ("lora", "peft"), ("vllm", "vllm"))
+        if getattr(file.recipe, section) and signature_of(section) is None
+    ]
+
+
+def _upstream_problems(file: RecipeFile) -> Iterator[str]:
+    recipe = file.recipe
+    sections: list[tuple[str, KeyPath, dict[str, Any]]] = [
+        ("sft", ("sft",), recipe.sft),
+        ("grpo", ("grpo",), recipe.grpo),
+        ("lora", ("lora",), recipe.lora or {}),
+        ("vllm", ("vllm",), recipe.vllm),
+    ]
+    sections += [(s.kind, ("stages", i, "args"), s.args) for i, s in enumerate(recipe.stages) if s.kind != "eval"]
+    for section, prefix, values in sections:
+        signature = signature_of(section)
+        for key, value in values.items():
+            if key in OWNED[section]:
+                yield file.problem((*prefix, key), f"is set by reasoning_rl; use {OWNED[section][key]}")
+            elif signature is None:
+                continue
+            elif key not in signature.fields:
+                names = [name for name in signature.fields if name not in OWNED[section]]
+                version = f"{signature.package} {signature.version}"
+                yield file.problem((*prefix, key), f"unknown key for {version}{closest(key, names)}")
+            elif not _fits(signature.fields[key], value):
+                kind = getattr(signature.fields[key], "__name__", None) or str(signature.fields[key])
+                yield file.problem((*prefix, key), f"found {value!r:.80}, expected {kind.replace('typing.', '')}")
+
+
+def _fits(kind: Any, value: Any) -> bool:
+    try:
+        TypeAdapter(kind).validate_python(value, strict=True)
+    except ValidationError:
+        return False
+    return True
+
+
+def _batch_problems(file: RecipeFile) -> Iterator[str]:
+    """The generation batch must hold whole groups; TRL's defaults: 8 per device, 1 accumulation step, groups of 8."""
+    recipe = file.recipe
+    for index, stage in enumerate(recipe.stages):
+        if stage.kind != "grpo":
+            continue
+        section = recipe.section_of(stage)
+
+        def number(key: str, default: int, section: dict[str, Any] = section) -> int:
+            value = section.get(key)
+            return value if isinstance(value, int) and not isinstance(value, bool) else default
+
+        accumulation = number("gradient_accumulation_steps", 1)
+        per_step = number("per_device_train_batch_size", 8) * recipe.launch.num_processes
+        batch = number("generation_batch_size", per_step * number("steps_per_generation", accumulation))
+        group = number("num_generations", 8)
+        key: KeyPath = ("stages", index, "args", "num_generations")
+        if "num_generations" not in stage.args:
+            key = ("grpo", "num_generations" if "num_generations" in recipe.grpo else "per_device_train_batch_size")
+        if group < 2:
+            yield file.problem(key, f"found a group of {group}, expected at least 2: a group of one has no advantage")
+        elif batch % group:
+            yield file.problem(
+                key,
+                f"the generation batch of {batch} completions (per_device_train_batch_size × processes × "
+                f"gradient_accumulation_steps) does not divide into groups of {group}; make it a multiple of {group}",
+            )
+
+
+def _source_problems(file: RecipeFile) -> Iterator[str]:
+    recipe = file.recipe
+    for name, sources in recipe.data.items():
+        weights = [source.weight for source in sources]
+        if any(weights) and not all(weights):
+            yield file.problem(("data", name), "some sources have a weight and some have none; give all one, or none")
+        for index, source in enumerate(sources):
+            where: KeyPath = ("data", name, index, "source")
+            if _file_part(source.source) and not Path(_file_part(source.source)).exists():
+                yield file.problem(where, f"no such file {_file_part(source.source)}; check the path")
+            if source.source.startswith("reasoning_gym:") and source.size is None:
+                yield file.problem(where, "a procedural source makes as many rows as it is told; add size")
+            if source.completion and _file_part(source.completion) and not Path(_file_part(source.completion)).exists():
+                yield file.problem(("data", name, index, "completion"), f"no such file {_file_part(source.completion)}")
+    for key, path in (
+        (("launch", "config_file"), recipe.launch.config_file),
+        (("model", "source"), recipe.model.source),
+    ):
+        if path and path.startswith("/") and not Path(path).exists():
+            yield file.problem(key, f"no such file or folder {path}; check the path")
+    for index, stage in enumerate(recipe.stages):
+        if stage.kind == "sft":
+            for number, source in enumerate(recipe.data[stage.dataset]):
+                if source.completion is None:
+                    yield file.problem(
+                        ("data", stage.dataset, number),
+                        f"stage {index} ({stage.name}) trains on completions; say where they come from with completion:",
+                    )
+    yield from _overlap_problems(file)
+
+
+def _overlap_problems(file: RecipeFile) -> Iterator[str]:
+    """reasoning-gym seeds row i with seed + i, so two splits overlap unless their ranges of seeds are disjoint."""
+    held_out = {stage.dataset for stage in file.recipe.stages if stage.kind == "eval"}
+    trained = {stage.dataset for stage in file.recipe.stages if stage.kind != "eval"}
+    gym = [
+        (name, index, source, range(source.seed, source.seed + (source.size or 0)))
+        for name, sources in file.recipe.data.items()
+        for index, source in enumerate(sources)
+        if source.source.startswith("reasoning_gym:")
+    ]
+    for name, index, source, seeds in gym:
+        for other_name, _, other, other_seeds in gym:
+            if name not in held_out or other_name not in trained or source.source != other.source:
+                continue
+            if seeds.start < other_seeds.stop and other_seeds.start < seeds.stop:
+                yield file.problem(
+                    ("data", name, index, "seed"),
+                    f"rows use seeds {seeds.start}–{seeds.stop - 1}, which data.{other_name} trains on "
+                    f"({other_seeds.start}–{other_seeds.stop - 1}); start at {other_seeds.stop} or later",
+                )
+
+
+def _reward_problems(file: RecipeFile) -> Iterator[str]:
+    for name, use in file.recipe.rewards.items():
+        try:
+            resolve(use.use, use.options)
+        except RewardPluginError as error:
+            yield file.problem(("rewards", name), str(error))
+
+
+def _file_part(text: str) -> str:
+    """The file named by `file.py:Attr` or `rows.jsonl`, or an empty string."""
+    path = text.partition(":")[0]
+    return path if path.startswith("/") else ""

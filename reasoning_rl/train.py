@@ -1,0 +1,220 @@
+"""Assembles one run, top to bottom: `python -m reasoning_rl.train RECIPE [key.path=value …]`, usually under
+`accelerate launch`.
+
+Everything that can be wrong is looked at before anything is written or loaded; then the stages run in order, each from
+the policy that the one before left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.logging import RichHandler
+
+from reasoning_rl import recipe_check
+from reasoning_rl.data import Row, load_data
+from reasoning_rl.errors import DataError, ReasoningRLError
+from reasoning_rl.launch import EXIT_FILE, process_environment
+from reasoning_rl.recipe import Recipe
+from reasoning_rl.recipe_io import RecipeFile, load_recipe
+from reasoning_rl.run_dir import RunDir, read_json, versions, write_json
+from reasoning_rl.scoring import RewardSet
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+logger = logging.getLogger("reasoning_rl")
+console = Console(stderr=True)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs a recipe; returns the exit code: 0 done, 2 refused, 130 interrupted and resumable."""
+    recipe_path, *overrides = sys.argv[1:] if arguments is None else arguments
+    os.environ |= process_environment(os.environ)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    _configure_logging()
+    try:
+        run(load_recipe(recipe_path, overrides))
+        code = 0
+    except ReasoningRLError as error:
+        if _is_first_rank():
+            for line in str(error).splitlines():
+                console.print(f"error: {line}", style="red", highlight=False, markup=False, soft_wrap=True)
+        code = 2
+    except KeyboardInterrupt:
+        if _is_first_rank():
+            again = " ".join(["reasoning-rl train", recipe_path, *overrides])
+            console.print(f"stopped. Resume with: {again}", highlight=False, markup=False, soft_wrap=True)
+        code = 130
+    if EXIT_FILE in os.environ and _is_first_rank():
+        Path(os.environ[EXIT_FILE]).write_text(str(code))
+    return code
+
+
+def run(file: RecipeFile) -> None:
+    """Runs the stages of a recipe that are not done yet.
+
+    Raises:
+        ReasoningRLError: the recipe cannot be run as written, or a stage failed for a reason that has a name.
+        KeyboardInterrupt: the user stopped the run; the same call resumes it.
+    """
+    recipe = file.recipe
+    recipe_check.check(file)
+    run_dir = RunDir.check(file)
+    rewards = RewardSet.from_recipe(recipe)
+
+    from reasoning_rl.trl_bridge.requirements import require_training_stack
+
+    require_training_stack(recipe)
+
+    from accelerate import PartialState
+
+    from reasoning_rl.trl_bridge import args, policy
+    from reasoning_rl.trl_bridge.engine import Engine
+    from reasoning_rl.trl_bridge.stages import RUNNERS, Interrupted, StageInput
+
+    args.build_all(recipe, run_dir.root)
+    data = load_data(recipe, {column for item in rewards.rewards for column in item.requires})
+    current = policy.policy_folder(recipe.model)
+    tokenizer = policy.load_tokenizer(current, recipe.model)
+    refuse_long_prompts(recipe, data, tokenizer)
+
+    state = PartialState()
+    if state.is_main_process:
+        run_dir.create(file, {name: use.use for name, use in recipe.rewards.items()})
+    state.wait_for_everyone()
+
+    engine: Engine | None = None
+
+    def engine_with(folder: str) -> Engine:
+        """The run's engine, holding the policy in `folder`."""
+        nonlocal engine
+        if engine is None:
+            engine = Engine(folder, recipe)
+        elif Path(folder).is_dir():
+            engine.load_folder(Path(folder))
+        return engine
+
+    for stage in recipe.stages:
+        folder = run_dir.stage(recipe, stage)
+        if not folder.done.exists():
+            start = time.monotonic()
+            given = StageInput(recipe, stage, run_dir, data[stage.dataset], rewards, tokenizer, current, engine_with)
+            try:
+                result = RUNNERS[stage.kind](given)
+            except Interrupted:
+                raise KeyboardInterrupt from None
+            if state.is_main_process:
+                write_json(folder.done, {"minutes": (time.monotonic() - start) / 60, "result": result})
+                write_summary(recipe, run_dir)
+            state.wait_for_everyone()
+        if folder.model.exists():
+            current = str(folder.model)
+    if state.is_main_process:
+        finish(recipe, run_dir, current)
+
+
+def refuse_long_prompts(recipe: Recipe, data: dict[str, list[Row]], tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuses prompts that would leave no room for their completion; vLLM and TRL would cut or fail much later.
+
+    Raises:
+        DataError: naming the longest row.
+    """
+    from reasoning_rl.trl_bridge.stages import tokenize
+
+    limit = recipe.vllm.get("max_model_len")
+    for stage in recipe.stages:
+        rows = data[stage.dataset]
+        lengths = [len(ids) for ids in tokenize(tokenizer, rows)]
+        longest = max(range(len(rows)), key=lengths.__getitem__)
+        if stage.kind == "sft":
+            room, key = recipe.section_of(stage).get("max_length", 1024), "sft.max_length"
+            complete = [
+                n + len(tokenizer(row.completion or "")["input_ids"]) for n, row in zip(lengths, rows, strict=True)
+            ]
+            longest = max(range(len(rows)), key=complete.__getitem__)
+            needed, what = complete[longest], "prompt and completion"
+        else:
+            settings = recipe.eval if stage.kind == "eval" else None
+            wanted = (
+                settings.max_completion_length
+                if settings
+                else recipe.section_of(stage).get("max_completion_length", 256)
+            )
+            assert isinstance(wanted, int)
+            room, key = limit, "vllm.max_model_len"
+            needed, what = (
+                lengths[longest] + wanted,
+                f"prompt of {lengths[longest]} tokens and completion of up to {wanted}",
+            )
+        if isinstance(room, int) and needed > room:
+            raise DataError(
+                f"data.{stage.dataset}: row {rows[longest].row_id} needs {needed} tokens ({what}), more than {key} = {room}; "
+                f"raise {key} or drop the row"
+            )
+
+
+def write_summary(recipe: Recipe, run_dir: RunDir) -> dict[str, Any]:
+    """Collects the results of the stages done so far into `summary.json`."""
+    summary: dict[str, Any] = {}
+    minutes: dict[str, float] = {}
+    for stage in recipe.stages:
+        folder = run_dir.stage(recipe, stage)
+        if folder.done.exists():
+            done = read_json(folder.done)
+            minutes[stage.name] = round(done["minutes"], 2)
+            if stage.kind == "eval":
+                summary[stage.name] = done["result"]
+    summary |= {"minutes": {**minutes, "total": round(sum(minutes.values()), 2)}, "versions": versions()}
+    summary["model"] = str(run_dir.model)
+    write_json(run_dir.summary, summary)
+    return summary
+
+
+def finish(recipe: Recipe, run_dir: RunDir, policy: str) -> None:
+    """Puts the final policy in its place, writes summary and report, says where everything is."""
+    from reasoning_rl.report import write_report
+
+    summary = write_summary(recipe, run_dir)
+    if Path(policy).is_dir() and Path(policy).is_relative_to(run_dir.root):
+        run_dir.place_model(Path(policy))
+    report = write_report(run_dir)
+    for stage in recipe.stages:
+        if stage.kind == "eval":
+            result = summary[stage.name]
+            low, high = result["ci95"]
+            console.print(
+                f"{stage.name:>12}: accuracy {result['accuracy']:.3f} [{low:.3f}, {high:.3f}] "
+                f"on {result['num_problems']} problems, truncated {result['truncated']:.1%}",
+                highlight=False,
+            )
+    console.print(f"model {run_dir.model}\nreport {report}\nsummary {run_dir.summary}", highlight=False, soft_wrap=True)
+
+
+def _is_first_rank() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _configure_logging() -> None:
+    logging.basicConfig(
+        level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=console, show_path=False)]
+    )
+    logger.setLevel(logging.INFO if _is_first_rank() else logging.ERROR)
+
+
+if __name__ == "__main__":
+    code = main()
+    with contextlib.suppress(Exception):  # leave no process group behind
+        import torch.distributed
+
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+    sys.exit(code)

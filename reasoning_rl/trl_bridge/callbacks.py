@@ -1,0 +1,110 @@
+"""What happens around the trainers' steps: metrics to the run folder, progress, and a Ctrl-C that saves.
+
+Reads what TRL logs; computes nothing that enters a loss.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import signal
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from reasoning_rl.progress import StageProgress
+from reasoning_rl.run_dir import RunDir, append_jsonl
+
+logger = logging.getLogger(__name__)
+
+_SHOWN = {
+    "reward": ("reward", "{:.3f}"),
+    "rewards/{accuracy}/mean": ("accuracy", "{:.3f}"),
+    "completions/mean_length": ("length", "{:.0f}"),
+    "tokens_per_s": ("tok/s", "{:.0f}"),
+    "loss": ("loss", "{:.4f}"),
+}
+
+
+class Metrics(TrainerCallback):
+    """Appends every logged step to `metrics.jsonl` and shows the figures that people look for."""
+
+    def __init__(self, run_dir: RunDir, stage: str, kind: str, progress: StageProgress, accuracy: str | None) -> None:
+        self.run_dir, self.stage, self.kind, self.progress, self.accuracy = run_dir, stage, kind, progress, accuracy
+        self._started = self._last_step = time.monotonic()
+        self._last_tokens: float = 0.0
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self.progress.set(state.global_step)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **_: Any,
+    ) -> None:
+        if not state.is_world_process_zero or not logs or "loss" not in logs:
+            return
+        now = time.monotonic()
+        row = {
+            "stage": self.stage,
+            "kind": self.kind,
+            "step": state.global_step,
+            "elapsed_s": round(now - self._started, 3),
+            **{key: _finite(value) for key, value in logs.items()},
+        }
+        row |= self._times(row, now)
+        append_jsonl(self.run_dir.metrics, [row])
+        names = {key.format(accuracy=self.accuracy): shown for key, shown in _SHOWN.items()}
+        self.progress.set(
+            state.global_step,
+            {name: form.format(row[key]) for key, (name, form) in names.items() if isinstance(row.get(key), float)},
+        )
+
+    def _times(self, row: dict[str, Any], now: float) -> dict[str, float]:
+        """Step time, what is left of it for the update, and completion tokens per second."""
+        step_s, self._last_step = now - self._last_step, now
+        others = sum(row.get(f"time/{phase}_s") or 0.0 for phase in ("sync", "rollout", "reward"))
+        times = {"time/step_s": round(step_s, 3), "time/update_s": round(max(0.0, step_s - others), 3)}
+        tokens = row.get("num_tokens") or 0.0
+        if tokens:
+            times["tokens_per_s"] = round((tokens - self._last_tokens) / step_s, 1)
+            self._last_tokens = tokens
+        return times
+
+
+class SaveOnInterrupt(TrainerCallback):
+    """First Ctrl-C: finish the step, save, stop. Second: stop at once.
+
+    Use as a context manager around `trainer.train()`; `interrupted` says afterwards whether it happened.
+    """
+
+    def __init__(self) -> None:
+        self.interrupted = False
+        self._previous: Callable[[int, FrameType | None], Any] | int | None = None
+
+    def __enter__(self) -> SaveOnInterrupt:
+        self._previous = signal.signal(signal.SIGINT, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self._previous)
+
+    def _handle(self, signum: int, frame: FrameType | None) -> None:
+        if self.interrupted:
+            raise KeyboardInterrupt
+        self.interrupted = True
+        logger.warning("interrupted: finishing this step and saving; press Ctrl-C again to stop at once")
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if self.interrupted and state.global_step < state.max_steps:
+            control.should_save = control.should_training_stop = True
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

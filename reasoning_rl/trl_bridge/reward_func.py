@@ -1,0 +1,108 @@
+"""The one callable that TRL sees as its reward function.
+
+One for all rewards, because with several TRL counts a partial `None` as 0, which turns a grader outage into a penalty.
+Scores are kept for the trainer to write down with their advantages.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from accelerate.utils import gather_object
+
+from reasoning_rl.api import Message, Sample
+from reasoning_rl.parsing import split_completion
+from reasoning_rl.recipe import Recipe
+from reasoning_rl.scoring import RewardSet, ScoredSample, refuse_broken_grading, verdict_rates
+
+
+class CombinedReward:
+    """Scores a local batch: completions in, totals out (`None` for a void row).
+
+    Args:
+        rewards: the rewards of the run.
+        recipe: thinking tags and the limit of abstentions.
+        eos_ids: tokens that end a completion; one that ends on another is truncated.
+    """
+
+    __name__ = "total"
+
+    def __init__(self, rewards: RewardSet, recipe: Recipe, eos_ids: frozenset[int]) -> None:
+        self.rewards = rewards
+        self.recipe = recipe
+        self.eos_ids = eos_ids
+        self.last: list[tuple[Sample, ScoredSample]] = []
+        self.seconds = 0.0
+
+    def __call__(
+        self,
+        prompts: Sequence[list[Message]],
+        completions: Sequence[list[Message]],
+        completion_ids: Sequence[list[int]],
+        row: Sequence[str],
+        row_id: Sequence[str],
+        log_metric: Callable[[str, float], None] | None = None,
+        **_: Any,
+    ) -> list[float | None]:
+        start = time.perf_counter()
+        samples = [
+            self.sample(prompt, completion[0]["content"], ids, json.loads(columns), name)
+            for prompt, completion, ids, columns, name in zip(
+                prompts, completions, completion_ids, row, row_id, strict=True
+            )
+        ]
+        scored = self.rewards.score_batch(samples)
+        # Decided on all ranks together: a rank that stopped alone would leave the others waiting for it.
+        refuse_broken_grading(gather_object(scored), self.recipe.scoring.max_abstain_fraction)
+        if log_metric:
+            _log(scored, log_metric)
+        self.last = list(zip(samples, scored, strict=True))
+        self.seconds += time.perf_counter() - start
+        return [item.total for item in scored]
+
+    def sample(
+        self, prompt: Sequence[Message], text: str, token_ids: Sequence[int], row: dict[str, Any], row_id: str
+    ) -> Sample:
+        """One completion as the rewards see it."""
+        truncated = not token_ids or token_ids[-1] not in self.eos_ids
+        completion = split_completion(text, self.recipe.prompt.thinking, num_tokens=len(token_ids), truncated=truncated)
+        return Sample(prompt, completion, row, row_id)
+
+    def take_seconds(self) -> float:
+        """The seconds spent here since the last call."""
+        taken, self.seconds = self.seconds, 0.0
+        return taken
+
+
+def ledger_row(sample: Sample, scored: ScoredSample) -> dict[str, Any]:
+    """One completion with its scores, as written to `rollouts.jsonl` and `completions.jsonl`."""
+    return {
+        "row_id": sample.row_id,
+        "prompt": list(sample.prompt),
+        "completion": sample.completion.text,
+        "num_tokens": sample.completion.num_tokens,
+        "truncated": sample.completion.truncated,
+        "total": scored.total,
+        "scores": {
+            name: {
+                "value": score.value,
+                "verdict": str(score.verdict),
+                "detail": dict(score.detail),
+                "seconds": round(scored.seconds[name], 6),
+            }
+            for name, score in scored.scores.items()
+        },
+    }
+
+
+def _log(scored: Sequence[ScoredSample], log_metric: Callable[[str, float], None]) -> None:
+    for name, rates in verdict_rates(scored).items():
+        values = [s.scores[name].value for s in scored]
+        present = [value for value in values if value is not None]
+        # TRL averages over ranks, so a rank without a single score must log a number too.
+        log_metric(f"rewards/{name}/mean", sum(present) / len(present) if present else 0.0)
+        for verdict, rate in rates.items():
+            log_metric(f"verdicts/{name}/{verdict}", rate)

@@ -1,0 +1,231 @@
+"""The stage kinds: what each does with the policy that it is handed.
+
+A stage reads a policy folder and leaves a result; training stages leave a new policy folder. Order, resumption of whole
+stages and the summary belong to `train`.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
+from datasets import Dataset
+from transformers import PreTrainedTokenizerBase, Trainer
+from transformers.trainer_callback import PrinterCallback
+from trl import SFTTrainer
+from trl.distributed import DistributedBackend
+
+from reasoning_rl.data import Row
+from reasoning_rl.evals.intervals import accuracy
+from reasoning_rl.progress import StageProgress
+from reasoning_rl.recipe import Recipe, Stage
+from reasoning_rl.run_dir import RunDir, StageDir, append_jsonl
+from reasoning_rl.scoring import RewardSet, ScoredSample, refuse_broken_grading
+from reasoning_rl.trl_bridge.args import grpo_config, lora_config, sft_config
+from reasoning_rl.trl_bridge.callbacks import Metrics, SaveOnInterrupt
+from reasoning_rl.trl_bridge.engine import Engine
+from reasoning_rl.trl_bridge.lm_head import use_compact_lm_head
+from reasoning_rl.trl_bridge.policy import eos_token_ids, load_policy, save_policy
+from reasoning_rl.trl_bridge.reward_func import CombinedReward, ledger_row
+from reasoning_rl.trl_bridge.trainer import ReasoningTrainer
+from reasoning_rl.trl_bridge.weights import merged_tensors, unwrapped
+
+
+class Interrupted(Exception):  # noqa: N818 - not an error
+    """The stage was stopped by the user and has saved what it had."""
+
+
+@dataclass(frozen=True)
+class StageInput:
+    """What every stage gets.
+
+    `policy` is the folder (or hub id) to start from; `engine` gives the run's engine, started on first use.
+    """
+
+    recipe: Recipe
+    stage: Stage
+    run_dir: RunDir
+    rows: Sequence[Row]
+    rewards: RewardSet
+    tokenizer: PreTrainedTokenizerBase
+    policy: str
+    engine: Callable[[str], Engine]
+
+    @property
+    def folder(self) -> StageDir:
+        return self.run_dir.stage(self.recipe, self.stage)
+
+    @property
+    def is_main(self) -> bool:
+        return PartialState().is_main_process
+
+    def combined_reward(self) -> CombinedReward:
+        return CombinedReward(self.rewards, self.recipe, eos_token_ids(self.policy, self.tokenizer))
+
+
+def run_sft(given: StageInput) -> dict[str, Any]:
+    """Supervised fine-tuning on the completions of the rows; loss on the completion only (TRL's default)."""
+    dataset = Dataset.from_list(
+        [{"prompt": row.prompt, "completion": [{"role": "assistant", "content": row.completion}]} for row in given.rows]
+    )
+    trainer = SFTTrainer(
+        model=load_policy(given.policy, given.recipe.model),
+        args=sft_config(given.recipe, given.stage, given.folder.checkpoints),
+        train_dataset=dataset,
+        processing_class=given.tokenizer,
+        peft_config=lora_config(given.recipe, given.stage),
+    )
+    return _train(given, trainer)
+
+
+def run_grpo(given: StageInput) -> dict[str, Any]:
+    """Reinforcement learning with group-relative advantages."""
+    dataset = Dataset.from_list(
+        [{"prompt": row.prompt, "row": json.dumps(row.columns), "row_id": row.row_id} for row in given.rows]
+    )
+
+    def write(rows: list[dict[str, Any]]) -> None:
+        append_jsonl(given.run_dir.rollouts, [{"stage": given.stage.name, **row} for row in rows])
+
+    trainer = ReasoningTrainer(
+        engine=given.engine(given.policy),
+        reward=given.combined_reward(),
+        on_rollouts=write,
+        model=load_policy(given.policy, given.recipe.model),
+        args=grpo_config(given.recipe, given.stage, given.folder.checkpoints),
+        train_dataset=dataset,
+        processing_class=given.tokenizer,
+        peft_config=lora_config(given.recipe, given.stage),
+    )
+    return _train(given, trainer)
+
+
+def run_eval(given: StageInput) -> dict[str, Any]:
+    """Samples every problem and reports accuracy with its interval, and the mean of every reward."""
+    settings = given.recipe.eval
+    assert settings is not None
+    engine = given.engine(given.policy)
+    combined = given.combined_reward()
+    state = PartialState()
+    mine = list(given.rows)[state.process_index :: state.num_processes]
+    prompts = tokenize(given.tokenizer, mine)
+    with StageProgress(given.stage.name, len(mine) * settings.num_samples, "completions", enabled=given.is_main) as bar:
+        groups = engine.generate(
+            prompts,
+            num_samples=settings.num_samples,
+            max_tokens=settings.max_completion_length,
+            temperature=settings.temperature,
+            top_p=settings.top_p,
+            on_progress=bar.advance,
+        )
+    samples = [
+        combined.sample(
+            row.prompt,
+            given.tokenizer.decode(completion.token_ids, skip_special_tokens=True),
+            completion.token_ids,
+            dict(row.columns),
+            row.row_id,
+        )
+        for row, group in zip(mine, groups, strict=True)
+        for completion in group
+    ]
+    local = list(zip(samples, given.rewards.score_batch(samples), strict=True))
+    scored = gather_object(local)
+    refuse_broken_grading([item for _, item in scored], given.recipe.scoring.max_abstain_fraction)
+    if given.is_main:
+        given.folder.completions.unlink(missing_ok=True)
+        append_jsonl(given.folder.completions, [{"stage": given.stage.name, **ledger_row(*item)} for item in scored])
+    return _summary(scored, settings.accuracy)
+
+
+def tokenize(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row]) -> list[list[int]]:
+    """Token ids of each prompt, generation prompt included; the very call that TRL makes for a rollout."""
+    if not rows:
+        return []
+    encoded: Any = tokenizer.apply_chat_template(
+        [row.prompt for row in rows],  # pyright: ignore[reportArgumentType]
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+    )
+    return [list(ids) for ids in encoded["input_ids"]]
+
+
+def last_checkpoint(folder: StageDir) -> Path | None:
+    """The newest complete checkpoint of a stage."""
+    complete = [path.parent for path in folder.checkpoints.glob("checkpoint-*/trainer_state.json")]
+    return max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+
+
+def _train(given: StageInput, trainer: Trainer) -> dict[str, Any]:
+    checkpoint = last_checkpoint(given.folder)
+    resumed_at = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
+    if given.is_main:
+        given.run_dir.forget_after(given.stage.name, resumed_at)
+    trainer.remove_callback(PrinterCallback)
+    accuracy_name = given.recipe.eval.accuracy if given.recipe.eval else None
+    total = trainer.args.max_steps if trainer.args.max_steps > 0 else _num_steps(trainer)
+    with StageProgress(given.stage.name, total, "steps", enabled=given.is_main) as bar, SaveOnInterrupt() as interrupt:
+        metrics = Metrics(given.run_dir, given.stage.name, given.stage.kind, bar, accuracy_name)
+        trainer.add_callback(metrics)
+        trainer.add_callback(interrupt)
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if interrupt.interrupted and trainer.state.global_step < trainer.state.max_steps:
+        raise Interrupted
+    _hand_on(given, trainer)
+    return {"steps": trainer.state.global_step, "resumed_at": resumed_at}
+
+
+def _num_steps(trainer: Trainer) -> int:
+    return int(trainer.set_initial_training_values(trainer.args, trainer.get_train_dataloader())[-1])
+
+
+def _hand_on(given: StageInput, trainer: Trainer) -> None:
+    """Writes the merged policy (and the adapter alone) for the next stage."""
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    backend = DistributedBackend(trainer.accelerator)
+    tensors: dict[str, torch.Tensor] = {}
+    for name, tensor in merged_tensors(model, backend):
+        if given.is_main:
+            tensors[name] = tensor.to("cpu", copy=True)
+    if given.is_main:
+        save_policy(given.folder.model, tensors, unwrapped(model), given.tokenizer)
+        if given.recipe.policy_of(given.stage) == "lora":
+            model.save_pretrained(given.folder.adapter)
+        shutil.rmtree(given.folder.checkpoints, ignore_errors=True)
+    PartialState().wait_for_everyone()
+
+
+def _summary(scored: Sequence[tuple[Any, ScoredSample]], accuracy_name: str) -> dict[str, Any]:
+    problems: dict[str, list[float]] = {}
+    for sample, item in scored:
+        value = item.scores[accuracy_name].value
+        if value is not None:
+            problems.setdefault(sample.row_id, []).append(value)
+    result = accuracy(list(problems.values()))
+    rewards = {}
+    for name in scored[0][1].scores:
+        values = [value for _, item in scored if (value := item.scores[name].value) is not None]
+        rewards[name] = sum(values) / len(values) if values else None
+    return {
+        "accuracy": result.value,
+        "ci95": [result.low, result.high],
+        "num_problems": result.num_problems,
+        "num_samples": result.num_samples,
+        "not_scored": len(scored) - result.num_samples,
+        "truncated": sum(sample.completion.truncated for sample, _ in scored) / len(scored),
+        "mean_length": sum(sample.completion.num_tokens for sample, _ in scored) / len(scored),
+        "rewards": rewards,
+    }
+
+
+use_compact_lm_head()
+
+RUNNERS: dict[str, Callable[[StageInput], dict[str, Any]]] = {"sft": run_sft, "grpo": run_grpo, "eval": run_eval}

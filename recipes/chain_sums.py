@@ -1,0 +1,39 @@
+"""Chain sums such as `7 + 12 - 3`: rows for RL and evaluation, and worked traces for a cold start.
+
+Named in recipes as `chain_sums.py:rows` and `chain_sums.py:trace`; a template for procedural tasks of your own.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+
+def rows(
+    *, size: int, seed: int, min_terms: int = 3, max_terms: int = 5, max_value: int = 20
+) -> Iterator[dict[str, Any]]:
+    """`size` distinct problems with columns `prompt` ("7 + 12 - 3"), `terms` (signed integers) and `answer` (text)."""
+    rng = random.Random(seed)
+    seen: set[tuple[int, ...]] = set()
+    while len(seen) < size:
+        count = rng.randint(min_terms, max_terms)
+        terms = (
+            rng.randint(1, max_value),
+            *(rng.choice((1, -1)) * rng.randint(1, max_value) for _ in range(count - 1)),
+        )
+        if terms in seen:
+            continue
+        seen.add(terms)
+        prompt = str(terms[0]) + "".join(f" {'+' if term > 0 else '-'} {abs(term)}" for term in terms[1:])
+        yield {"prompt": prompt, "terms": list(terms), "answer": str(sum(terms))}
+
+
+def trace(row: Mapping[str, Any]) -> str:
+    """A worked completion: one line per addition inside the thinking tags, then the boxed answer."""
+    total, *rest = row["terms"]
+    lines = []
+    for term in rest:
+        lines.append(f"{total}{term:+d}={total + term}")
+        total += term
+    return "<think>" + "\n".join(lines) + "</think>\\boxed{" + str(total) + "}"

@@ -1,0 +1,1 @@
+"""Built-in rewards, registered through the same entry-point group as anyone's."""
