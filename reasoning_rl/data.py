@@ -79,7 +79,7 @@ def _rows_of(recipe: Recipe, where: str, row_prefix: str, source: Source, requir
         for new, old in source.columns.items():
             if old not in row:
                 raise DataError(f"{where}.columns: {new}: found no column {old!r}, the source has {sorted(row)}")
-            row[new] = row[old]
+        row |= {new: row[old] for new, old in source.columns.items()}
     needed = set(template_columns(recipe.prompt.template)) | requires
     complete = _completion_of(source, where)
     rows = []
@@ -108,7 +108,8 @@ def _read(source: Source, where: str) -> Iterable[Mapping[str, Any]]:
 
 def _read_jsonl(path: Path, where: str) -> Iterable[dict[str, Any]]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # Not splitlines(), which also splits at characters that JSON allows within a text, such as U+2028.
+        lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{where}: {path} cannot be read ({error})") from None
     for number, line in enumerate(lines, start=1):
@@ -143,9 +144,13 @@ def _call_rows(source: Source, where: str) -> Iterable[Mapping[str, Any]]:
     function = _function(source.source, where)
     size = {} if source.size is None else {"size": source.size}
     try:
-        return list(function(seed=source.seed, **size, **source.options))
+        rows = list(function(seed=source.seed, **size, **source.options))
     except TypeError as error:
         raise DataError(f"{where}: {source.source} takes other options: {error}") from None
+    for row in rows:
+        if not isinstance(row, Mapping):
+            raise DataError(f"{where}: {source.source} yields {type(row).__name__}, expected mappings of columns")
+    return rows
 
 
 def _read_with_datasets(source: Source, path: Path, where: str) -> Iterable[Mapping[str, Any]]:
@@ -168,15 +173,16 @@ def _completion_of(source: Source, where: str) -> Callable[[Mapping[str, Any]], 
     name = source.completion
     if name is None:
         return lambda row: None
-    if ":" in name:
-        return _function(name, f"{where}.completion")
+    function = _function(name, f"{where}.completion") if ":" in name else None
 
-    def column(row: Mapping[str, Any]) -> str:
-        if not isinstance(row.get(name), str):
-            raise DataError(f"{where}.completion: column {name!r} holds {row.get(name)!r:.60}, expected text")
-        return row[name]
+    def text(row: Mapping[str, Any]) -> str:
+        value = function(row) if function else row.get(name)
+        if not isinstance(value, str):
+            what = name if function else f"column {name!r}"
+            raise DataError(f"{where}.completion: {what} holds {value!r:.60}, expected text")
+        return value
 
-    return column
+    return text
 
 
 def _function(name: str, where: str) -> Callable[..., Any]:

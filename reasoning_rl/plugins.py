@@ -90,10 +90,10 @@ def load_attribute(target: str, attribute: str, what: str) -> Any:
     Raises:
         RewardPluginError: the file is missing, its code raises on import, or it has no such attribute.
     """
+    if target.endswith(".py") and not Path(target).exists():
+        raise RewardPluginError(f"{what}: no such file {target}; check the path")
     try:
         module = _import_file(Path(target)) if target.endswith(".py") else importlib.import_module(target)
-    except FileNotFoundError:
-        raise RewardPluginError(f"{what}: no such file {target}; check the path") from None
     except Exception as error:  # a plugin may raise anything while it is imported
         reason = f"{type(error).__name__}: {error}"
         raise RewardPluginError(
@@ -106,7 +106,7 @@ def load_attribute(target: str, attribute: str, what: str) -> Any:
 
 
 def build(attribute: Any, options: Mapping[str, Any], use: str) -> Reward:
-    """An instance from a reward class, a function or a ready object.
+    """An instance from a reward class or a function.
 
     Raises:
         RewardPluginError: unknown option, wrong type, missing option, or the object is no reward.
@@ -116,34 +116,44 @@ def build(attribute: Any, options: Mapping[str, Any], use: str) -> Reward:
             raise RewardPluginError(
                 f"reward {use!r}: class {attribute.__name__} must be a dataclass whose fields are its options"
             )
-        fields = {f.name: f.default for f in dataclasses.fields(attribute) if f.init}
-        hints = typing.get_type_hints(attribute)
-        values = _validated(options, fields, hints, dataclasses.MISSING, use)
+        values = _validated(attribute, options, use)
         try:
             reward = attribute(**values)
-        except (TypeError, ValueError) as error:
-            raise RewardPluginError(f"reward {use!r}: {error}") from error
+        except Exception as error:  # a reward may check its options as it likes
+            raise RewardPluginError(f"reward {use!r}: {type(error).__name__}: {error}") from error
         if not callable(reward):
             raise RewardPluginError(f"reward {use!r}: {attribute.__name__} has no __call__(sample)")
         return typing.cast(Reward, reward)
     if inspect.isfunction(attribute):
-        parameters = [p for p in inspect.signature(attribute).parameters.values() if p.kind is p.KEYWORD_ONLY]
-        fields = {p.name: p.default for p in parameters}
-        values = _validated(options, fields, typing.get_type_hints(attribute), inspect.Parameter.empty, use)
+        values = _validated(attribute, options, use)
         requires = frozenset(getattr(attribute, "requires", ()))
         return FunctionReward(attribute, values, requires, int(getattr(attribute, "version", 1)))
     raise RewardPluginError(f"reward {use!r}: expected a dataclass or a function, found {type(attribute).__name__}")
 
 
-def _validated(
-    options: Mapping[str, Any], fields: Mapping[str, Any], hints: Mapping[str, Any], no_default: Any, use: str
-) -> dict[str, Any]:
+def options_of(attribute: Any) -> dict[str, Any]:
+    """Option -> default of a reward class or function; `inspect.Parameter.empty` where there is none."""
+    parameters = inspect.signature(attribute).parameters.values()
+    return {p.name: p.default for p in parameters if isinstance(attribute, type) or p.kind is p.KEYWORD_ONLY}
+
+
+def _hints(attribute: Any, use: str) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(attribute)
+    except NameError as error:
+        raise RewardPluginError(
+            f"reward {use!r}: {error} in the annotations of {attribute.__name__}; import it outside of TYPE_CHECKING"
+        ) from None
+
+
+def _validated(attribute: Any, options: Mapping[str, Any], use: str) -> dict[str, Any]:
+    fields, hints = options_of(attribute), _hints(attribute, use)
     names = ", ".join(fields) or "none"
     for key in options:
         if key not in fields:
             raise RewardPluginError(f"reward {use!r}: unknown option {key!r}; it takes: {names}")
     for key, default in fields.items():
-        if default is no_default and key not in options:
+        if default is inspect.Parameter.empty and key not in options:
             raise RewardPluginError(f"reward {use!r}: option {key!r} is required and missing")
     values = {}
     for key, value in options.items():
@@ -157,9 +167,7 @@ def _validated(
 
 
 def _import_file(path: Path) -> Any:
-    if not path.exists():
-        raise FileNotFoundError(path)
-    name = f"reasoning_rl_file_{path.resolve().as_posix().replace('/', '_').removesuffix('.py')}"
+    name = f"reasoning_rl_file:{path.resolve()}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)

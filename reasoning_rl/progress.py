@@ -49,7 +49,7 @@ class StageProgress:
                 TimeElapsedColumn(),
                 TextColumn("ETA"),
                 TimeRemainingColumn(),
-                TextColumn("{task.fields[shown]}"),
+                TextColumn("{task.fields[shown]}", markup=False),
                 console=self.console,
             )
             self._bar.start()
@@ -74,8 +74,9 @@ class StageProgress:
         if not self.enabled:
             return
         if self._bar and self._task is not None:
-            fields = {} if shown is None else {"shown": _joined(shown)}
-            self._bar.update(self._task, completed=done, **fields)
+            self._bar.update(self._task, completed=done)
+            if shown is not None:
+                self._bar.update(self._task, shown=_joined(shown))
         elif time.monotonic() - self._last_line >= PLAIN_INTERVAL_S or done >= self.total:
             self._line(shown or {})
 

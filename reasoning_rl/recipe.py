@@ -80,7 +80,7 @@ class Source(Section):
     """Number of rows: how many a procedural source makes, or the first so many of the others."""
     seed: int = Field(default=0, ge=0)
     """Seed of a procedural source."""
-    weight: float | None = Field(default=None, gt=0)
+    weight: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Share of this source in a mixture. Without weights the sources are concatenated."""
     columns: dict[str, str] = {}
     """Renames: `{new_name: name_in_the_source}`."""
@@ -97,7 +97,7 @@ class RewardUse(Section):
 
     use: str
     """Name of a registered reward (`reasoning-rl rewards`), `module:Attr` or `file.py:Attr`."""
-    weight: float = 1.0
+    weight: float = Field(default=1.0, allow_inf_nan=False)
     """Factor in the total. 0 reports the score without training on it."""
     options: dict[str, JsonValue] = {}
     """Options of the reward; checked against its fields."""
@@ -110,6 +110,16 @@ class Scoring(Section):
     """The run stops when more than this share of a batch could not be scored through our own fault."""
 
 
+class Savings(Section):
+    """Work of a GRPO step that is left out because it changes no gradient (docs/performance.md)."""
+
+    skip_idle_rows: bool = True
+    """Leave out completions whose advantage is 0 (all rewards of their group are equal) or that are masked. Entropy and
+    clip metrics are then those of the rows that are trained."""
+    reuse_logprobs: bool = True
+    """Take the old log-probs from the training forward pass when generation and update are aligned."""
+
+
 class Eval(Section):
     """How `eval` stages sample and what they call accuracy."""
 
@@ -117,7 +127,7 @@ class Eval(Section):
     """Name of the reward under `rewards` whose mean is the accuracy."""
     num_samples: int = Field(default=4, gt=0)
     """Completions per problem."""
-    temperature: float = Field(default=1.0, ge=0)
+    temperature: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     """Sampling temperature; 0 is greedy."""
     top_p: float = Field(default=1.0, gt=0, le=1)
     """Nucleus sampling."""
@@ -173,6 +183,7 @@ class Recipe(Section):
     """Keyword arguments of `trl.SFTConfig`."""
     grpo: dict[str, JsonValue] = {}
     """Keyword arguments of `trl.GRPOConfig`."""
+    savings: Savings = Savings()
     eval: Eval | None = None
     vllm: dict[str, JsonValue] = {}
     """Engine arguments of `vllm.LLM`."""

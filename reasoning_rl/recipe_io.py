@@ -108,17 +108,20 @@ def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[KeyPath, int]]:
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         reason = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise RecipeError([f"{path}:{mark.line + 1 if mark else 0}: not valid YAML: {reason}"]) from None
+        raise RecipeError([f"{path}:{mark.line + 1 if mark else 1}: not valid YAML: {reason}"]) from None
     if not isinstance(document, dict):
         raise RecipeError([f"{path}:1: expected a mapping of sections (run, model, data, …), found {document!r:.60}"])
-    return _plain(document), dict(_line_numbers(document))
+    # JSON writes infinity as Infinity, which YAML would read as text.
+    tree = json.loads(text) if path.suffix == ".json" else _plain(document)
+    return tree, dict(_line_numbers(document))
 
 
 def _line_numbers(node: Any, prefix: KeyPath = ()) -> Iterator[tuple[KeyPath, int]]:
     positions = getattr(node, "lc", None)
     if isinstance(node, dict) and positions is not None:
         for key, value in node.items():
-            yield (*prefix, str(key)), positions.key(key)[0] + 1
+            if key in (positions.data or {}):  # a key merged in with << has no place of its own
+                yield (*prefix, str(key)), positions.key(key)[0] + 1
             yield from _line_numbers(value, (*prefix, str(key)))
     elif isinstance(node, list) and positions is not None:
         for index, value in enumerate(node):
@@ -142,6 +145,7 @@ def _set(node: Any, keys: list[str], value: Any) -> None:
     for depth, key in enumerate(keys[:-1]):
         node = _child(node, key, ".".join(keys[: depth + 1]))
     if isinstance(node, list):
+        _child(node, keys[-1], ".".join(keys))
         node[int(keys[-1])] = value
     elif isinstance(node, dict):
         node[keys[-1]] = value
@@ -199,36 +203,44 @@ def _sentences(
         key: KeyPath = tuple(item["loc"])
         if item["type"] == "extra_forbidden":
             names = _field_names(key[:-1])
-            sentence = f"unknown key{closest(str(key[-1]), names)} Known here: {', '.join(names)}"
+            sentence = f"unknown key{closest(str(key[-1]), names) or '.'} Known here: {', '.join(names)}"
         elif item["type"] == "missing":
             sentence = "is required and missing; add it"
         elif not key and item["type"] == "value_error":
-            for line in str(item["ctx"]["error"]).splitlines():
+            for line in str(item.get("ctx", {})["error"]).splitlines():
                 where, _, sentence = line.partition(": ")
                 parts: KeyPath = tuple(int(part) if part.isdigit() else part for part in where.split("."))
                 yield _problem(path, lines, overrides, parts, sentence)
             continue
         else:
-            reason = item["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-            sentence = f"found {item['input']!r:.80}, expected {reason}"
+            expected = item["msg"].removeprefix("Input should be ")
+            found = f"found {item['input']!r:.80}"
+            sentence = f"{found}; {expected}" if expected == item["msg"] else f"{found}, expected {expected}"
         yield _problem(path, lines, overrides, key, sentence)
 
 
 def _problem(path: Path, lines: Mapping[KeyPath, int], overrides: tuple[str, ...], key: KeyPath, sentence: str) -> str:
     written = tuple(part for part in key if part != "[key]")
     dotted = ".".join(str(part) for part in written)
-    for override in overrides:
-        if override.partition("=")[0] == dotted:
-            return f"override {override!r}: {sentence}"
+    for override in reversed(overrides):
+        target = override.partition("=")[0]
+        for name in (dotted, ".".join(str(part) for part in _without_list(written))):
+            if name == target:
+                return f"override {override!r}: {sentence}"
+            if name.startswith(f"{target}."):
+                return f"override {override!r}: {dotted}: {sentence}"
     line = 0
     for end in range(len(written), 0, -1):
         candidate = written[:end]
-        # A single source may be written without the list around it: its keys then stand one level higher.
-        shortened = tuple(part for index, part in enumerate(candidate) if not (index == 2 and part == 0))
-        line = lines.get(candidate) or lines.get(shortened) or 0
+        line = lines.get(candidate) or lines.get(_without_list(candidate)) or 0
         if line:
             break
     return f"{path}:{line or 1}: {dotted}: {sentence}"
+
+
+def _without_list(key: KeyPath) -> KeyPath:
+    """A single source may be written without the list around it: its keys then stand one level higher."""
+    return tuple(part for index, part in enumerate(key) if not (index == 2 and part == 0))
 
 
 def _field_names(key: KeyPath) -> list[str]:

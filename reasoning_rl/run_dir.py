@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import reasoning_rl
 from reasoning_rl.errors import RunDirError
@@ -96,7 +96,7 @@ class RunDir:
         """Creates the folder with recipe and manifest, or adds a resumption to the manifest."""
         self.root.mkdir(parents=True, exist_ok=True)
         write_text(self.recipe, file.resolved_json())
-        manifest = read_json(self.manifest) if self.manifest.exists() else {"started": []}
+        manifest: dict[str, Any] = read_json(self.manifest) if self.manifest.exists() else {"started": []}
         manifest |= {
             "recipe": str(file.path),
             "overrides": list(file.overrides),
@@ -121,7 +121,7 @@ class RunDir:
             rows = list(read_jsonl(path))
             kept = [row for row in rows if row["stage"] != stage or row["step"] <= last]
             if len(kept) < len(rows):
-                write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept))
+                write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +186,7 @@ def read_json(path: Path) -> Any:
 
 def write_json(path: Path, value: Any) -> None:
     """Writes a JSON file whole."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -198,10 +198,15 @@ def write_text(path: Path, text: str) -> None:
 
 
 def append_jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Appends rows to a JSON-lines file."""
+    """Appends rows to a JSON-lines file; a last line that a kill has cut is dropped first."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    with path.open("ab+") as file:
+        size = file.tell()
+        while size and not _ends_line(file, size):
+            size = _previous_line_end(file, size)
+            file.truncate(size)
+        # ASCII, because a model can write half of a surrogate pair, which UTF-8 cannot.
+        file.write("".join(json.dumps(row) + "\n" for row in rows).encode("ascii"))
 
 
 def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
@@ -219,6 +224,23 @@ def _link_or_copy(source: str, target: str) -> None:
         os.link(source, target)
     except OSError:
         shutil.copy2(source, target)
+
+
+def _ends_line(file: IO[bytes], size: int) -> bool:
+    file.seek(size - 1)
+    return file.read(1) == b"\n"
+
+
+def _previous_line_end(file: IO[bytes], size: int) -> int:
+    """Position after the last newline before `size`, or 0."""
+    while size:
+        start = max(0, size - (1 << 16))
+        file.seek(start)
+        found = file.read(size - start).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        size = start
+    return 0
 
 
 def _refuse_other_recipe(root: Path, old: dict[str, Any], new: dict[str, Any]) -> None:

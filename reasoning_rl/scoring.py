@@ -90,11 +90,11 @@ def refuse_broken_grading(scored: Sequence[ScoredSample], max_abstain_fraction: 
     """Stops a run whose grading is broken.
 
     Raises:
-        ScoringError: more than `max_abstain_fraction` of the completions are void, with the most frequent causes.
+        ScoringError: more than `max_abstain_fraction` of the completions are void through our own fault, with the most
+            frequent causes.
     """
-    void = [item for item in scored if item.total is None]
-    faults = [s for item in void for s in item.scores.values() if s.verdict.is_our_fault]
-    if not faults or len(void) <= max_abstain_fraction * len(scored):
+    void = [s for s in scored if s.total is None and any(score.verdict.is_our_fault for score in s.scores.values())]
+    if len(void) <= max_abstain_fraction * len(scored):
         return
     causes = Counter(
         f"{name}: {s.verdict} ({s.detail.get('reason', 'no reason given')})"

@@ -14,22 +14,19 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.logging import RichHandler
 
 from reasoning_rl import recipe_check
-from reasoning_rl.data import Row, load_data
-from reasoning_rl.errors import DataError, ReasoningRLError
+from reasoning_rl.data import load_data
+from reasoning_rl.errors import ReasoningRLError
 from reasoning_rl.launch import EXIT_FILE, process_environment
 from reasoning_rl.recipe import Recipe
 from reasoning_rl.recipe_io import RecipeFile, load_recipe
 from reasoning_rl.run_dir import RunDir, read_json, versions, write_json
 from reasoning_rl.scoring import RewardSet
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 logger = logging.getLogger("reasoning_rl")
 console = Console(stderr=True)
@@ -79,13 +76,14 @@ def run(file: RecipeFile) -> None:
 
     from reasoning_rl.trl_bridge import args, policy
     from reasoning_rl.trl_bridge.engine import Engine
+    from reasoning_rl.trl_bridge.preflight import refuse_what_would_be_cut
     from reasoning_rl.trl_bridge.stages import RUNNERS, Interrupted, StageInput
 
     args.build_all(recipe, run_dir.root)
     data = load_data(recipe, {column for item in rewards.rewards for column in item.requires})
     current = policy.policy_folder(recipe.model)
     tokenizer = policy.load_tokenizer(current, recipe.model)
-    refuse_long_prompts(recipe, data, tokenizer)
+    refuse_what_would_be_cut(recipe, data, current, tokenizer)
 
     state = PartialState()
     if state.is_main_process:
@@ -103,63 +101,28 @@ def run(file: RecipeFile) -> None:
             engine.load_folder(Path(folder))
         return engine
 
-    for stage in recipe.stages:
-        folder = run_dir.stage(recipe, stage)
-        if not folder.done.exists():
-            start = time.monotonic()
-            given = StageInput(recipe, stage, run_dir, data[stage.dataset], rewards, tokenizer, current, engine_with)
-            try:
+    try:
+        for stage in recipe.stages:
+            folder = run_dir.stage(recipe, stage)
+            if not folder.done.exists():
+                start = time.monotonic()
+                given = StageInput(
+                    recipe, stage, run_dir, data[stage.dataset], rewards, tokenizer, current, engine_with
+                )
                 result = RUNNERS[stage.kind](given)
-            except Interrupted:
-                raise KeyboardInterrupt from None
-            if state.is_main_process:
-                write_json(folder.done, {"minutes": (time.monotonic() - start) / 60, "result": result})
-                write_summary(recipe, run_dir)
-            state.wait_for_everyone()
-        if folder.model.exists():
-            current = str(folder.model)
+                if state.is_main_process:
+                    write_json(folder.done, {"minutes": (time.monotonic() - start) / 60, "result": result})
+                    write_summary(recipe, run_dir)
+                state.wait_for_everyone()
+            if folder.model.exists():
+                current = str(folder.model)
+    except Interrupted:
+        raise KeyboardInterrupt from None
+    finally:
+        if engine is not None:
+            engine.close()
     if state.is_main_process:
         finish(recipe, run_dir, current)
-
-
-def refuse_long_prompts(recipe: Recipe, data: dict[str, list[Row]], tokenizer: PreTrainedTokenizerBase) -> None:
-    """Refuses prompts that would leave no room for their completion; vLLM and TRL would cut or fail much later.
-
-    Raises:
-        DataError: naming the longest row.
-    """
-    from reasoning_rl.trl_bridge.stages import tokenize
-
-    limit = recipe.vllm.get("max_model_len")
-    for stage in recipe.stages:
-        rows = data[stage.dataset]
-        lengths = [len(ids) for ids in tokenize(tokenizer, rows)]
-        longest = max(range(len(rows)), key=lengths.__getitem__)
-        if stage.kind == "sft":
-            room, key = recipe.section_of(stage).get("max_length", 1024), "sft.max_length"
-            complete = [
-                n + len(tokenizer(row.completion or "")["input_ids"]) for n, row in zip(lengths, rows, strict=True)
-            ]
-            longest = max(range(len(rows)), key=complete.__getitem__)
-            needed, what = complete[longest], "prompt and completion"
-        else:
-            settings = recipe.eval if stage.kind == "eval" else None
-            wanted = (
-                settings.max_completion_length
-                if settings
-                else recipe.section_of(stage).get("max_completion_length", 256)
-            )
-            assert isinstance(wanted, int)
-            room, key = limit, "vllm.max_model_len"
-            needed, what = (
-                lengths[longest] + wanted,
-                f"prompt of {lengths[longest]} tokens and completion of up to {wanted}",
-            )
-        if isinstance(room, int) and needed > room:
-            raise DataError(
-                f"data.{stage.dataset}: row {rows[longest].row_id} needs {needed} tokens ({what}), more than {key} = {room}; "
-                f"raise {key} or drop the row"
-            )
 
 
 def write_summary(recipe: Recipe, run_dir: RunDir) -> dict[str, Any]:
@@ -204,9 +167,8 @@ def _is_first_rank() -> bool:
 
 
 def _configure_logging() -> None:
-    logging.basicConfig(
-        level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=console, show_path=False)]
-    )
+    handler = RichHandler(console=console, show_path=False) if console.is_terminal else logging.StreamHandler()
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
     logger.setLevel(logging.INFO if _is_first_rank() else logging.ERROR)
 
 

@@ -24,7 +24,14 @@ _BASE = ("trl", "trainer/base_config.py", "_BaseConfig")
 SIGNATURES: Mapping[str, tuple[str, tuple[tuple[str, str, str], ...]]] = {
     "grpo": ("trl", (_TRAINING_ARGUMENTS, _BASE, ("trl", "trainer/grpo_config.py", "GRPOConfig"))),
     "sft": ("trl", (_TRAINING_ARGUMENTS, _BASE, ("trl", "trainer/sft_config.py", "SFTConfig"))),
-    "lora": ("peft", (("peft", "config.py", "PeftConfig"), ("peft", "tuners/lora/config.py", "LoraConfig"))),
+    "lora": (
+        "peft",
+        (
+            ("peft", "config.py", "PeftConfigMixin"),
+            ("peft", "config.py", "PeftConfig"),
+            ("peft", "tuners/lora/config.py", "LoraConfig"),
+        ),
+    ),
     "vllm": ("vllm", (("vllm", "engine/arg_utils.py", "EngineArgs"),)),
 }
 

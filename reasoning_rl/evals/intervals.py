@@ -62,4 +62,5 @@ def wilson(mean: float, num: float, level: float = 0.95) -> tuple[float, float]:
     centre = mean + z * z / (2 * num)
     spread = z * math.sqrt(mean * (1 - mean) / num + z * z / (4 * num * num))
     scale = 1 + z * z / num
-    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+    # At 0 and 1 rounding could leave the mean itself just outside.
+    return max(0.0, min(mean, (centre - spread) / scale)), min(1.0, max(mean, (centre + spread) / scale))

@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,10 @@ from reasoning_rl.recipe import Recipe
 from reasoning_rl.trl_bridge.weights import merged_tensors
 
 logger = logging.getLogger(__name__)
+
+# Warnings at every start and sync that name nothing to act on; load_weights does its own, stricter check.
+for _name in ("v1.worker.cpu_worker", "model_executor.model_loader.reload.layerwise", "utils.torch_utils"):
+    logging.getLogger(f"vllm.{_name}").setLevel(logging.ERROR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +56,6 @@ class Engine:
         from vllm import LLM
 
         state = PartialState()
-        os.environ |= {
-            "RANK": str(state.process_index),
-            "LOCAL_RANK": str(state.local_process_index),
-            "WORLD_SIZE": str(state.num_processes),
-        }
-        ensure_master_addr_port()
         arguments: dict[str, Any] = {
             "model": folder,
             "revision": recipe.model.revision,
@@ -68,13 +67,20 @@ class Engine:
         }
         start = time.perf_counter()
         try:
-            self.llm = LLM(**arguments)
+            with _launcher_environment(state):
+                self.llm = LLM(**arguments)
         except (ValueError, RuntimeError, TypeError) as error:
             raise EngineError(f"vllm: the engine does not start with {recipe.vllm}: {error}") from error
+        #: Names of the weights that every sync must bring; of a hub id they are known from the first sync on.
+        self._weight_names = frozenset(name for _, name in _names_in(Path(folder)))
         self.max_model_len: int = self.llm.llm_engine.model_config.max_model_len
         logger.info(
             "vLLM engine started in %.0f s (context %d tokens)", time.perf_counter() - start, self.max_model_len
         )
+
+    def close(self) -> None:
+        """Shuts vLLM down, in the order that its process groups need."""
+        self.llm.llm_engine.engine_core.shutdown()
 
     def load_weights(self, tensors: Iterable[tuple[str, torch.Tensor]]) -> float:
         """Replaces the engine's weights; returns the seconds taken. Cached prefixes of the old weights are dropped.
@@ -86,10 +92,14 @@ class Engine:
         runner: Any = self.llm.llm_engine.model_executor.driver_worker.model_runner  # pyright: ignore
         sent: set[str] = set()
         runner.reload_weights(weights_iterator=_remember_names(tensors, sent))
+        _refresh_tied_head(runner.get_model(), self.llm.llm_engine.model_config.hf_text_config)
         self.llm.reset_prefix_cache()
-        if not sent:
+        self._weight_names = self._weight_names or frozenset(sent)
+        missing = sorted(self._weight_names - sent - {"lm_head.weight"})  # a tied head may be stored, and is not sent
+        if missing or not sent:
             raise EngineError(
-                "weight sync: the policy has no parameters to send; the engine would sample a stale policy"
+                f"weight sync: {len(missing) or 'all'} weights were not sent ({', '.join(missing[:3])}); the engine would "
+                "sample a stale policy"
             )
         return time.perf_counter() - start
 
@@ -118,7 +128,7 @@ class Engine:
         while self.llm.llm_engine.has_unfinished_requests():
             for output in self.llm.llm_engine.step():
                 if output.finished:
-                    finished[int(output.request_id)] = [_sampled(completion) for completion in output.outputs]
+                    finished[int(output.request_id)] = [_sampled(completion) for completion in output.outputs]  # pyright: ignore
                     if on_progress:
                         on_progress(num_samples)
         return [finished[request] for request in sorted(finished)]
@@ -156,10 +166,11 @@ class EngineGeneration(VLLMGeneration):
         self.llm = self.engine.llm
         self._llm_weights_sleeping = False
 
-    def _iter_named_params(self) -> Iterator[tuple[str, torch.Tensor]]:
+    def _iter_named_params(self) -> Generator[tuple[str, torch.Tensor], None, None]:
         if self._dist.is_fsdp:
-            return super()._iter_named_params()
-        return merged_tensors(self.model, self._dist)
+            yield from super()._iter_named_params()
+        else:
+            yield from merged_tensors(self.model, self._dist)
 
     def sync_weights(self) -> None:
         self.seconds["sync"] += self.engine.load_weights(self._iter_named_params())
@@ -177,6 +188,44 @@ class EngineGeneration(VLLMGeneration):
         return taken
 
 
+@contextmanager
+def _launcher_environment(state: PartialState) -> Iterator[None]:
+    """What vLLM's external launcher reads at start. Taken back afterwards: left behind in a single process, it would
+    make Accelerate wrap the policy in DistributedDataParallel for a world of one."""
+    ranks = {"RANK": state.process_index, "LOCAL_RANK": state.local_process_index, "WORLD_SIZE": state.num_processes}
+    before = {name: os.environ.get(name) for name in (*ranks, "MASTER_ADDR", "MASTER_PORT")}
+    os.environ |= {name: str(value) for name, value in ranks.items()}
+    ensure_master_addr_port()
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _refresh_tied_head(model: nn.Module, config: Any) -> None:
+    """Packs a tied LM head anew. vLLM's CPU build keeps a packed copy of it, which its reload leaves as it was: without
+    this, the embeddings are new and the logits come from the old weights (docs/adr/0003-weight-sync.md)."""
+    from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead, VocabParallelEmbedding
+    from vllm.platforms import current_platform
+
+    if not (current_platform.is_cpu() and config.tie_word_embeddings):
+        return
+    vocabularies = [module for module in model.modules() if isinstance(module, VocabParallelEmbedding)]
+    heads = [module for module in vocabularies if isinstance(module, ParallelLMHead)]
+    embeddings = [module for module in vocabularies if module not in heads]
+    if len(heads) != 1 or len(embeddings) != 1:
+        raise EngineError(
+            f"weight sync: expected one embedding tied to one LM head, found {len(embeddings)} and {len(heads)} in "
+            f"{type(model).__name__}; this model cannot be trained on a CPU"
+        )
+    heads[0].tie_weights(embeddings[0])
+    heads[0].quant_method.process_weights_after_loading(heads[0])
+
+
 def _remember_names(tensors: Iterable[tuple[str, torch.Tensor]], sent: set[str]) -> Iterator[tuple[str, torch.Tensor]]:
     for name, tensor in tensors:
         sent.add(name)
@@ -184,10 +233,17 @@ def _remember_names(tensors: Iterable[tuple[str, torch.Tensor]], sent: set[str])
 
 
 def _tensors_in(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
+    for file, name in _names_in(folder):
+        with safe_open(file, framework="pt") as tensors:
+            yield name, tensors.get_tensor(name)
+
+
+def _names_in(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Each safetensors file of a folder with each tensor name in it; nothing for a hub id."""
     for file in sorted(folder.glob("*.safetensors")):
         with safe_open(file, framework="pt") as tensors:
             for name in tensors.keys():  # noqa: SIM118 - not a mapping
-                yield name, tensors.get_tensor(name)
+                yield file, name
 
 
 def _sampled(completion: Any) -> SampledCompletion:

@@ -17,7 +17,8 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
 from datasets import Dataset
-from transformers import PreTrainedTokenizerBase, Trainer
+from peft import PeftModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 from transformers.trainer_callback import PrinterCallback
 from trl import SFTTrainer
 from trl.distributed import DistributedBackend
@@ -33,6 +34,7 @@ from reasoning_rl.trl_bridge.callbacks import Metrics, SaveOnInterrupt
 from reasoning_rl.trl_bridge.engine import Engine
 from reasoning_rl.trl_bridge.lm_head import use_compact_lm_head
 from reasoning_rl.trl_bridge.policy import eos_token_ids, load_policy, save_policy
+from reasoning_rl.trl_bridge.preflight import tokenize
 from reasoning_rl.trl_bridge.reward_func import CombinedReward, ledger_row
 from reasoning_rl.trl_bridge.trainer import ReasoningTrainer
 from reasoning_rl.trl_bridge.weights import merged_tensors, unwrapped
@@ -87,6 +89,7 @@ def run_sft(given: StageInput) -> dict[str, Any]:
 
 def run_grpo(given: StageInput) -> dict[str, Any]:
     """Reinforcement learning with group-relative advantages."""
+    use_compact_lm_head()
     dataset = Dataset.from_list(
         [{"prompt": row.prompt, "row": json.dumps(row.columns), "row_id": row.row_id} for row in given.rows]
     )
@@ -98,6 +101,7 @@ def run_grpo(given: StageInput) -> dict[str, Any]:
         engine=given.engine(given.policy),
         reward=given.combined_reward(),
         on_rollouts=write,
+        savings=given.recipe.savings,
         model=load_policy(given.policy, given.recipe.model),
         args=grpo_config(given.recipe, given.stage, given.folder.checkpoints),
         train_dataset=dataset,
@@ -128,7 +132,7 @@ def run_eval(given: StageInput) -> dict[str, Any]:
     samples = [
         combined.sample(
             row.prompt,
-            given.tokenizer.decode(completion.token_ids, skip_special_tokens=True),
+            str(given.tokenizer.decode(completion.token_ids, skip_special_tokens=True)),
             completion.token_ids,
             dict(row.columns),
             row.row_id,
@@ -143,19 +147,6 @@ def run_eval(given: StageInput) -> dict[str, Any]:
         given.folder.completions.unlink(missing_ok=True)
         append_jsonl(given.folder.completions, [{"stage": given.stage.name, **ledger_row(*item)} for item in scored])
     return _summary(scored, settings.accuracy)
-
-
-def tokenize(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row]) -> list[list[int]]:
-    """Token ids of each prompt, generation prompt included; the very call that TRL makes for a rollout."""
-    if not rows:
-        return []
-    encoded: Any = tokenizer.apply_chat_template(
-        [row.prompt for row in rows],  # pyright: ignore[reportArgumentType]
-        add_generation_prompt=True,
-        tokenize=True,
-        return_dict=True,
-    )
-    return [list(ids) for ids in encoded["input_ids"]]
 
 
 def last_checkpoint(folder: StageDir) -> Path | None:
@@ -189,7 +180,8 @@ def _num_steps(trainer: Trainer) -> int:
 
 def _hand_on(given: StageInput, trainer: Trainer) -> None:
     """Writes the merged policy (and the adapter alone) for the next stage."""
-    model = trainer.accelerator.unwrap_model(trainer.model)
+    assert trainer.model is not None
+    model: PreTrainedModel | PeftModel = trainer.accelerator.unwrap_model(trainer.model)  # pyright: ignore
     backend = DistributedBackend(trainer.accelerator)
     tensors: dict[str, torch.Tensor] = {}
     for name, tensor in merged_tensors(model, backend):
@@ -198,7 +190,7 @@ def _hand_on(given: StageInput, trainer: Trainer) -> None:
     if given.is_main:
         save_policy(given.folder.model, tensors, unwrapped(model), given.tokenizer)
         if given.recipe.policy_of(given.stage) == "lora":
-            model.save_pretrained(given.folder.adapter)
+            model.save_pretrained(str(given.folder.adapter))
         shutil.rmtree(given.folder.checkpoints, ignore_errors=True)
     PartialState().wait_for_everyone()
 
@@ -225,7 +217,5 @@ def _summary(scored: Sequence[tuple[Any, ScoredSample]], accuracy_name: str) -> 
         "rewards": rewards,
     }
 
-
-use_compact_lm_head()
 
 RUNNERS: dict[str, Callable[[StageInput], dict[str, Any]]] = {"sft": run_sft, "grpo": run_grpo, "eval": run_eval}

@@ -1,7 +1,8 @@
 """`ReasoningTrainer`: TRL's GRPOTrainer on the run's engine, with every rollout written down.
 
-Overrides no mathematics. What it changes: the generation backend is an engine that is already running, and after each
-rollout the completions, scores and advantages go to the ledger and the phase times to the metrics.
+The mathematics is TRL's. What it changes: the generation backend is an engine that is already running; after each rollout
+the completions, scores and advantages go to the ledger and the phase times to the metrics; and work that changes no
+gradient is left out (`savings`, pinned against TRL by tests/trl/test_savings.py).
 """
 
 from __future__ import annotations
@@ -9,9 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from accelerate.utils import gather_object
 from trl import GRPOConfig, GRPOTrainer
 
+from reasoning_rl.recipe import Savings
+from reasoning_rl.trl_bridge import savings as exact
 from reasoning_rl.trl_bridge.engine import Engine, EngineGeneration
 from reasoning_rl.trl_bridge.reward_func import CombinedReward, ledger_row
 
@@ -23,6 +27,7 @@ class ReasoningTrainer(GRPOTrainer):
         engine: the run's engine.
         reward: the combined reward.
         on_rollouts: gets the ledger rows of each rollout batch, on the main process only.
+        savings: what to leave out; everything that is exact for these arguments by default.
         **kwargs: those of `trl.GRPOTrainer`.
     """
 
@@ -33,9 +38,11 @@ class ReasoningTrainer(GRPOTrainer):
         reward: CombinedReward,
         args: GRPOConfig,
         on_rollouts: Callable[[list[dict[str, Any]]], None],
+        savings: Savings | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(args=args, reward_funcs=[reward], **kwargs)
+        assert self.model is not None
         self.reward = reward
         self.on_rollouts = on_rollouts
         # With use_vllm the constructor would start an engine of its own; from here on the attributes are those that it
@@ -58,17 +65,83 @@ class ReasoningTrainer(GRPOTrainer):
             generation_kwargs=args.generation_kwargs,
         )
 
+        savings = savings or Savings()
+        self._skips_idle_rows = savings.skip_idle_rows and self._idle_rows_are_idle()
+        self._reuses_logprobs = savings.reuse_logprobs and self._is_aligned()
+        self._without_ratio: dict[str, Any] | None = None  # the micro-batch whose ratio is still to be computed
+
+    def _idle_rows_are_idle(self) -> bool:
+        """Whether a row without advantage has no other way into the loss."""
+        return (
+            self.beta == 0.0
+            and not self._entropy_bonus_enabled
+            and not self.aux_loss_enabled
+            and self.top_entropy_quantile >= 1.0
+        )
+
+    def _is_aligned(self) -> bool:
+        """Whether the training forward pass sees the very weights that sampled, so that its log-probs are the old ones."""
+        assert isinstance(self.args, GRPOConfig)
+        generate_every = self.args.steps_per_generation * self.num_iterations
+        assert self.model is not None
+        return self.args.gradient_accumulation_steps % generate_every == 0 and not exact.has_dropout(self.model)
+
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        output = super()._generate_and_score_completions(inputs)
+        correction = self.vllm_importance_sampling_correction
+        # Without the correction TRL computes no old log-probs; the ratio follows in _get_per_token_logps_and_entropies.
+        self.vllm_importance_sampling_correction = correction and not self._reuses_logprobs
+        try:
+            output = super()._generate_and_score_completions(inputs)
+        finally:
+            self.vllm_importance_sampling_correction = correction
+        self._record(output["advantages"].tolist())
+        return output
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        kept, scale = inputs, 1.0
+        if self._skips_idle_rows:
+            kept = exact.select_rows(inputs, exact.trained_rows(inputs))
+            scale = exact.loss_scale(self.loss_type, inputs, kept)
+        needs_ratio = self.vllm_importance_sampling_correction and "importance_sampling_ratio" not in kept
+        self._without_ratio = kept if needs_ratio else None
+        return super()._compute_loss(model, kept) * scale
+
+    def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
+        result = super()._get_per_token_logps_and_entropies(*args, **kwargs)
+        if self._without_ratio is not None:
+            batch, self._without_ratio = self._without_ratio, None
+            self._add_ratio(batch, result[0].detach())
+        return result
+
+    def _add_ratio(self, batch: dict[str, Any], logprobs: torch.Tensor) -> None:
+        mask = batch["completion_mask"] * batch.get("tool_mask", 1)
+        sampling = batch["sampling_per_token_logps"]
+        batch["importance_sampling_ratio"] = exact.importance_ratio(
+            logprobs,
+            sampling,
+            mask,
+            self.vllm_importance_sampling_mode,
+            self.vllm_importance_sampling_clip_min,
+            self.vllm_importance_sampling_clip_max,
+        )
+        difference = (logprobs - sampling).abs()[mask.bool() & ~sampling.isnan()]
+        ratio = batch["importance_sampling_ratio"]
+        metrics = self._metrics["train"]
+        if difference.numel():
+            metrics["sampling/sampling_logp_difference/mean"].append(difference.mean().item())
+            metrics["sampling/sampling_logp_difference/max"].append(difference.max().item())
+        metrics["sampling/importance_sampling_ratio/mean"].append(ratio.mean().item())
+
+    def _record(self, advantages: list[float]) -> None:
+        """Writes the rollouts down and moves the phase times into the metrics."""
         rows = [
             {"step": self.state.global_step, **ledger_row(sample, scored), "advantage": advantage}
-            for (sample, scored), advantage in zip(self.reward.last, output["advantages"].tolist(), strict=True)
+            for (sample, scored), advantage in zip(self.reward.last, advantages, strict=True)
         ]
         rows = gather_object(rows)
         if self.accelerator.is_main_process:
             self.on_rollouts(rows)
-        metrics = self._metrics["train" if self.model.training else "eval"]
+        metrics = self._metrics["train"]  # evaluation is a stage of its own, never the trainer's
         for phase, seconds in self.vllm_generation.take_seconds().items():
             metrics[f"time/{phase}_s"].append(seconds)
         metrics["time/reward_s"].append(self.reward.take_seconds())
-        return output

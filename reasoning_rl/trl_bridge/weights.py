@@ -75,6 +75,8 @@ def _merged(weight: torch.Tensor, layer: LoraLayer, name: str) -> torch.Tensor:
             )
         if layer.use_dora.get(adapter) or layer.lora_bias.get(adapter):
             raise EngineError(f"{name}: DoRA and lora_bias have no W + s·B·A; remove them from the lora section")
-        delta = layer.lora_B[adapter].weight.float() @ layer.lora_A[adapter].weight.float()
+        up, down = layer.lora_B[adapter].weight, layer.lora_A[adapter].weight
+        assert isinstance(up, torch.Tensor) and isinstance(down, torch.Tensor)
+        delta = up.float() @ down.float()
         total = total + layer.scaling[adapter] * (delta.T if getattr(layer, "fan_in_fan_out", False) else delta)
     return total.to(weight.dtype)

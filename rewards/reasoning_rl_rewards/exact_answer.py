@@ -16,8 +16,8 @@ from reasoning_rl.api import Sample, Score, Verdict
 #: Longer texts are compared as text; parsing huge numerals takes quadratic time.
 MAX_NUMBER_CHARS = 64
 
-_NUMBER = re.compile(r"[-+−]?\d[\d,]*(?:\.\d+)?(?:/\d+)?")
-_WHOLE_NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d{1,3})?|[-+]?\d+/\d+")
+_NUMBER = re.compile(r"[-+−]?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|(?<![.\w])\.\d+)(?:/\d+)?")
+_WHOLE_NUMBER = re.compile(r"[-+]?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d{1,3})?|[-+]?\d+/\d+")
 _BOX = "\\boxed{"
 
 
@@ -81,7 +81,7 @@ def boxed(text: str) -> list[str]:
 
 def _canonical(answer: str) -> str | Fraction:
     """A number by value, anything else as text without surrounding blanks, dollar signs or a final full stop."""
-    text = answer.strip().strip("$").strip().removesuffix(".").replace("−", "-")
+    text = answer.strip().removesuffix(".").strip("$ \t\n").removesuffix(".").replace("−", "-")
     if len(text) > MAX_NUMBER_CHARS or not _WHOLE_NUMBER.fullmatch(text):
         return text
     plain = text.replace(",", "")

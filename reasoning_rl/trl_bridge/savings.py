@@ -1,0 +1,80 @@
+"""Work of TRL's step that changes no gradient, and when it can be left out.
+
+Pure functions on a micro-batch; `trainer` calls them, tests/trl/test_savings.py holds them against TRL. Each has a switch
+in the recipe's `savings` section.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+#: Losses whose normaliser is the number of tokens of the whole generation batch, rows left out included.
+_GLOBAL_NORMALISER = ("dapo", "cispo", "vespo")
+
+
+def importance_ratio(
+    logprobs: torch.Tensor,  # (B, T) of the trainer
+    sampling_logprobs: torch.Tensor,  # (B, T) of the engine, NaN where it gave none
+    mask: torch.Tensor,  # (B, T)
+    mode: str,
+    clip_min: float | None,
+    clip_max: float | None,
+) -> torch.Tensor:
+    """Trainer-to-engine importance ratio as TRL 1.16 computes it, (B, T) for `token_*` modes and (B, 1) for
+    `sequence_*`: exp of the log-prob difference (summed over a sequence), clamped (`*_truncate`) or zeroed (`*_mask`)
+    outside [clip_min, clip_max]."""
+    difference = torch.nan_to_num((logprobs - sampling_logprobs) * mask, nan=0.0)
+    if mode.startswith("sequence"):
+        difference = difference.sum(dim=-1, keepdim=True)
+    ratio = torch.exp(difference)
+    if mode.endswith("truncate"):
+        return torch.clamp(ratio, min=clip_min, max=clip_max)
+    low = -math.inf if clip_min is None else clip_min
+    high = math.inf if clip_max is None else clip_max
+    return ratio.masked_fill((ratio < low) | (ratio > high), 0.0)
+
+
+def trained_rows(inputs: Mapping[str, Any]) -> torch.Tensor:
+    """Indices of the rows that move the policy: a non-zero advantage and at least one unmasked token. At least one row,
+    so that every rank runs a forward and a backward pass."""
+    mask = inputs["completion_mask"]
+    moves = (inputs["advantages"] != 0) & (mask.sum(dim=1) > 0)
+    rows = moves.nonzero(as_tuple=True)[0]
+    return rows if rows.numel() else torch.zeros(1, dtype=torch.long, device=mask.device)
+
+
+def select_rows(inputs: Mapping[str, Any], rows: torch.Tensor) -> dict[str, Any]:
+    """The micro-batch with these rows only, without the columns that were padding for the others alone."""
+    batch = inputs["completion_mask"].size(0)
+    kept = {
+        key: value[rows] if isinstance(value, torch.Tensor) and value.dim() and value.size(0) == batch else value
+        for key, value in inputs.items()
+    }
+    prompt_length = max(1, int(kept["prompt_mask"].sum(dim=1).max()))
+    completion_length = max(1, int(kept["completion_mask"].sum(dim=1).max()))
+    width = inputs["completion_mask"].size(1)
+    for key in ("prompt_ids", "prompt_mask"):
+        kept[key] = kept[key][:, -prompt_length:]  # padded on the left
+    for key, value in kept.items():
+        if isinstance(value, torch.Tensor) and value.dim() == 2 and value.size(1) == width and "prompt" not in key:
+            kept[key] = value[:, :completion_length]  # padded on the right
+    return kept
+
+
+def loss_scale(loss_type: str, inputs: Mapping[str, Any], kept: Mapping[str, Any]) -> float:
+    """What the loss of the kept rows is multiplied with to be the loss of all rows."""
+    if loss_type in _GLOBAL_NORMALISER:
+        return 1.0
+    if loss_type == "bnpo":  # tokens of the micro-batch
+        return float(kept["completion_mask"].sum() / inputs["completion_mask"].sum().clamp(min=1))
+    return kept["completion_mask"].size(0) / inputs["completion_mask"].size(0)  # rows of the micro-batch
+
+
+def has_dropout(model: nn.Module) -> bool:
+    """Whether two forward passes of the same input may differ."""
+    return any(isinstance(module, nn.Dropout) and module.p > 0 for module in model.modules())

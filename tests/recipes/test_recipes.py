@@ -1,0 +1,82 @@
+"""Every recipe in the repository can be run as written, and the chain sums in them are right."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from reasoning_rl.api import Sample
+from reasoning_rl.parsing import split_completion
+from reasoning_rl.plugins import load_attribute, resolve
+from reasoning_rl.recipe import Thinking
+from reasoning_rl.recipe_check import check
+from reasoning_rl.recipe_io import load_recipe
+
+FOLDER = Path(__file__).parents[2] / "recipes"
+RECIPES = sorted(FOLDER.glob("*.yaml"))
+
+rows = load_attribute(str(FOLDER / "chain_sums.py"), "rows", "chain sums")
+trace = load_attribute(str(FOLDER / "chain_sums.py"), "trace", "chain sums")
+
+
+def test_recipes_are_found() -> None:
+    assert "quickstart.yaml" in [path.name for path in RECIPES]
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_recipe_can_be_run(path: Path) -> None:
+    assert check(load_recipe(path)) == [], "nothing was left unchecked"
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_recipe_says_what_it_needs_and_gives(path: Path) -> None:
+    header = [line for line in path.read_text().splitlines() if line.startswith("#")]
+    assert len(header[0]) > 20, "the first line says what the recipe is for"
+    for name in ("Hardware", "Command", "Expect", "Verified"):
+        (line,) = [line for line in header if re.match(rf"# {name}\b", line)]
+        assert len(line.split()) > 2, f"{name} is empty"
+
+
+@pytest.mark.parametrize("options", [{}, {"min_terms": 2, "max_terms": 2, "max_value": 9}, {"max_value": 100}])
+def test_chain_sums(options: dict[str, int]) -> None:
+    found = list(rows(size=150, seed=1, **options))
+    assert len(found) == 150
+    assert len({row["prompt"] for row in found}) == 150
+    low, high = options.get("min_terms", 3), options.get("max_terms", 5)
+    for row in found:
+        assert re.fullmatch(r"\d+( [+-] \d+)+", row["prompt"])
+        assert eval(row["prompt"]) == int(row["answer"]) == sum(row["terms"])
+        assert low <= len(row["terms"]) <= high
+        assert all(1 <= abs(term) <= options.get("max_value", 20) for term in row["terms"])
+    assert {len(row["terms"]) for row in found} == set(range(low, high + 1))
+
+
+def test_chain_sums_depend_on_the_seed_only() -> None:
+    assert list(rows(size=20, seed=1)) == list(rows(size=20, seed=1))
+    assert list(rows(size=20, seed=1)) == list(rows(size=40, seed=1))[:20]
+    first, second = ({row["prompt"] for row in rows(size=200, seed=seed)} for seed in (1, 2))
+    assert len(first & second) < 20
+
+
+def test_traces_are_right_step_by_step() -> None:
+    lines_seen = 0
+    for row in rows(size=100, seed=4):
+        completion = split_completion(trace(row), Thinking(), num_tokens=1, truncated=False)
+        assert completion.thinking is not None
+        total = row["terms"][0]
+        for line, term in zip(completion.thinking.splitlines(), row["terms"][1:], strict=True):
+            left, _, right = line.partition("=")
+            assert left == f"{total}{term:+d}"
+            assert eval(left) == int(right)
+            total = int(right)
+            lines_seen += 1
+        assert completion.final_text == f"\\boxed{{{row['answer']}}}"
+    assert lines_seen >= 200
+
+
+def test_traces_get_full_marks() -> None:
+    for row in rows(size=20, seed=4):
+        sample = Sample([], split_completion(trace(row), Thinking(), num_tokens=1, truncated=False), row)
+        assert [resolve(name)(sample).value for name in ("exact_answer", "think_format")] == [1.0, 1.0]

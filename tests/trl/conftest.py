@@ -1,0 +1,69 @@
+"""Fixtures around the real engine and trainers, on tiny random policies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate import Accelerator
+from trl.distributed import DistributedBackend
+
+from reasoning_rl.recipe import Recipe
+from reasoning_rl.trl_bridge.engine import Engine
+
+ENGINE = {"max_model_len": 128, "enforce_eager": True, "kv_cache_memory_bytes": 1 << 28, "max_num_seqs": 32}
+
+
+@pytest.fixture(scope="session")
+def backend() -> DistributedBackend:
+    return DistributedBackend(Accelerator(cpu=True))
+
+
+@pytest.fixture(scope="module")
+def start_engine() -> Iterator[Callable[..., Engine]]:
+    """Starts engines and shuts the last one down before the next: one at a time per process."""
+    running: list[Engine] = []
+
+    def start(folder: Path | str, **vllm: Any) -> Engine:
+        while running:
+            running.pop().close()
+        recipe = Recipe.model_validate(
+            {
+                "run": {"dir": "unused"},
+                "model": {"source": str(folder)},
+                "data": {"eval": {"source": "unused:rows"}},
+                "rewards": {"correct": {"use": "exact_answer"}},
+                "eval": {"accuracy": "correct", "max_completion_length": 8},
+                "stages": [{"name": "eval", "kind": "eval"}],
+                "vllm": {**ENGINE, **vllm},
+            }
+        )
+        running.append(Engine(str(folder), recipe))
+        return running[0]
+
+    yield start
+    while running:
+        running.pop().close()
+
+
+def trainer_logprobs(
+    model: torch.nn.Module, prompts: list[list[int]], completions: list[list[int]]
+) -> list[list[float]]:
+    """Log-probs of completions by the training module, one sequence at a time, in float32."""
+    result = []
+    for prompt, completion in zip(prompts, completions, strict=True):
+        with torch.no_grad():
+            logits = model(torch.tensor([prompt + completion])).logits[0].float()
+        logprobs = logits.log_softmax(-1)
+        result.append([logprobs[len(prompt) + i - 1, token].item() for i, token in enumerate(completion)])
+    return result
+
+
+def gap(ours: list[list[float]], theirs: list[list[float]]) -> tuple[float, float]:
+    """Mean and maximum of the absolute differences."""
+    differences = [abs(a - b) for x, y in zip(ours, theirs, strict=True) for a, b in zip(x, y, strict=True)]
+    assert differences
+    return sum(differences) / len(differences), max(differences)

@@ -1,0 +1,147 @@
+"""Whole runs with the real launcher, engine and trainers on a tiny random policy: what they write, stop and resume."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reasoning_rl.run_dir import RunDir, read_json, read_jsonl
+
+pytestmark = pytest.mark.engine
+
+CLI = [sys.executable, "-c", "from reasoning_rl.cli import main; main()"]
+ACCELERATE = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "1", "-m", "reasoning_rl.train"]
+
+
+@pytest.fixture
+def tiny_recipe(
+    tiny_policy: Path, recipe_tree: Callable[..., dict[str, Any]], write_recipe: Callable[..., Path]
+) -> Callable[..., Path]:
+    """A recipe that runs in seconds; keyword arguments replace sections."""
+
+    def make(**sections: Any) -> Path:
+        common: dict[str, Any] = {"learning_rate": 1e-3, "gradient_checkpointing": False, "bf16": False}
+        tree = recipe_tree(
+            model={"source": str(tiny_policy)},
+            sft={**common, "per_device_train_batch_size": 4, "max_steps": 2},
+            grpo={
+                **common,
+                "max_steps": 3,
+                "per_device_train_batch_size": 4,
+                "num_generations": 2,
+                "max_completion_length": 8,
+                "save_steps": 1,
+            },
+            vllm={"max_model_len": 128, "enforce_eager": True, "kv_cache_memory_bytes": 1 << 28, "max_num_seqs": 16},
+        )
+        return write_recipe({**tree, **sections})
+
+    return make
+
+
+def run(command: list[str], timeout: float = 400) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+def test_all_stages_and_both_ways_to_launch(tiny_recipe: Callable[..., Path], tmp_path: Path) -> None:
+    recipe = tiny_recipe(
+        stages=[
+            {"name": "before", "kind": "eval"},
+            {"name": "sft", "kind": "sft", "policy": "full"},
+            {"name": "grpo", "kind": "grpo"},
+            {"name": "after", "kind": "eval"},
+        ],
+        # A random policy never answers right; length gives it something to learn from.
+        rewards={
+            "correct": {"use": "exact_answer"},
+            "length": {"use": f"{Path(__file__).parent}/length_reward.py:length"},
+        },
+    )
+    result = run([*CLI, "train", str(recipe), "grpo.max_steps=2"])
+    assert result.returncode == 0, result.stderr[-3000:]
+    run_dir = RunDir(tmp_path / "run")
+    first_json = run_dir.recipe.read_text()
+    assert json.loads(first_json)["grpo"]["max_steps"] == 2
+
+    summary = read_json(run_dir.summary)
+    for stage in ("before", "after"):
+        assert summary[stage]["num_problems"] == 4 and summary[stage]["num_samples"] == 8
+        assert summary[stage]["ci95"][0] <= summary[stage]["accuracy"] <= summary[stage]["ci95"][1]
+    assert set(summary["minutes"]) == {"before", "sft", "grpo", "after", "total"}
+
+    metrics = [row for row in read_jsonl(run_dir.metrics) if row["stage"] == "grpo"]
+    rollouts = list(read_jsonl(run_dir.rollouts))
+    assert [row["step"] for row in metrics] == [1, 2] and len(rollouts) == 2 * 4
+    for row in metrics:  # the ledger reconciles with what was logged and trained on
+        step = [r for r in rollouts if r["step"] == row["step"] - 1]
+        assert sum(r["total"] for r in step) / len(step) == pytest.approx(row["reward"], abs=1e-6)
+        assert all(row[f"time/{phase}_s"] >= 0 for phase in ("sync", "rollout", "reward", "update"))
+        for first, second in zip(step[::2], step[1::2], strict=True):
+            assert first["row_id"] == second["row_id"]  # a group
+            assert first["advantage"] == pytest.approx(-second["advantage"], abs=1e-4)
+    assert run_dir.report.stat().st_size > 10_000
+    assert (run_dir.root / "stages" / "03_grpo" / "adapter" / "adapter_config.json").exists()
+
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    AutoModelForCausalLM.from_pretrained(run_dir.model)
+    assert AutoTokenizer.from_pretrained(run_dir.model).chat_template
+
+    # The same run by the other launcher: same resolved recipe, and nothing left to do.
+    written = run_dir.metrics.read_text()
+    again = run([*ACCELERATE, str(recipe), "grpo.max_steps=2"])
+    assert again.returncode == 0, again.stderr[-3000:]
+    assert run_dir.recipe.read_text() == first_json and run_dir.metrics.read_text() == written
+
+    # Another recipe is refused and leaves the run as it was.
+    refused = run([*CLI, "train", str(recipe), "grpo.max_steps=3"])
+    assert refused.returncode == 2 and "grpo.max_steps: 2 → 3" in refused.stderr
+    assert run_dir.recipe.read_text() == first_json
+
+
+def test_ctrl_c_saves_and_the_same_call_resumes(tiny_recipe: Callable[..., Path], tmp_path: Path) -> None:
+    recipe = tiny_recipe()
+    command = [*CLI, "train", str(recipe), "grpo.max_steps=40", "grpo.save_steps=1000"]
+    run_dir = RunDir(tmp_path / "run")
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = time.monotonic() + 300
+    while len(list(read_jsonl(run_dir.metrics))) < 2:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 130, stderr[-3000:]
+    assert "finishing this step and saving" in stderr.replace("\n", " ") and "Resume with: reasoning-rl train" in stderr
+    stopped_at = max(row["step"] for row in read_jsonl(run_dir.metrics))
+    assert 2 <= stopped_at < 40
+    checkpoints = list((run_dir.root / "stages" / "01_grpo" / "checkpoints").glob("checkpoint-*"))
+    assert [path.name for path in checkpoints] == [f"checkpoint-{stopped_at}"]
+
+    result = run(command)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert [row["step"] for row in read_jsonl(run_dir.metrics)] == list(range(1, 41))
+    done = read_json(run_dir.root / "stages" / "01_grpo" / "done.json")
+    assert done["result"] == {"steps": 40, "resumed_at": stopped_at}
+
+
+@pytest.mark.slow
+def test_two_processes_share_a_batch(tiny_recipe: Callable[..., Path], tmp_path: Path) -> None:
+    recipe = tiny_recipe(
+        stages=[{"name": "grpo", "kind": "grpo"}, {"name": "after", "kind": "eval"}],
+        launch={"num_processes": 2, "args": {"cpu": True, "multi_cpu": True}},
+    )
+    result = run([*CLI, "train", str(recipe)])
+    assert result.returncode == 0, result.stderr[-3000:]
+    run_dir = RunDir(tmp_path / "run")
+    rollouts = list(read_jsonl(run_dir.rollouts))
+    assert len(rollouts) == 3 * 8  # steps × per-device batch × processes
+    assert read_json(run_dir.summary)["after"]["num_samples"] == 8

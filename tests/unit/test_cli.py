@@ -1,0 +1,149 @@
+"""The command as a user calls it: exit codes, sentences, and no torch where none is needed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HEAVY = ["torch", "transformers", "trl", "peft", "accelerate", "vllm", "datasets", "reasoning_gym", "matplotlib"]
+
+# Runs the command, then says on the last line of stdout which heavy packages it has imported.
+SCRIPT = f"""
+import atexit, json, sys
+atexit.register(lambda: print(json.dumps([name for name in {HEAVY} if name in sys.modules])))
+from reasoning_rl.cli import main
+main()
+"""
+
+Tree = Callable[..., dict[str, Any]]
+Write = Callable[..., Path]
+
+
+def call(*arguments: str | Path, cwd: Path | None = None) -> tuple[int, str, str, list[str]]:
+    """Exit code, stdout, stderr, heavy packages imported."""
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
+        timeout=120,
+    )
+    *lines, imported = done.stdout.splitlines()
+    return done.returncode, "\n".join(lines), done.stderr, json.loads(imported)
+
+
+def test_the_guard_sees_an_import() -> None:
+    script = SCRIPT.replace("main()", "import datasets")
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
+    assert "datasets" in json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"]])
+def test_help(arguments: list[str]) -> None:
+    code, output, errors, imported = call(*arguments)
+    assert code == (0 if arguments else 2)
+    for command in ("check", "train", "rewards", "report"):
+        assert command in output + errors
+    assert imported == []
+
+
+@pytest.mark.parametrize("command", ["check", "train", "rewards", "report"])
+def test_help_of_a_command(command: str) -> None:
+    code, output, _, imported = call(command, "--help")
+    assert (code, imported) == (0, [])
+    assert f" {command} " in output
+
+
+def test_installed_as_a_command() -> None:
+    command = Path(sys.executable).parent / "reasoning-rl"
+    done = subprocess.run([command, "--help"], capture_output=True, text=True, check=True, timeout=120)
+    assert "check" in done.stdout
+
+
+def test_check(recipe_tree: Tree, write_recipe: Write, tmp_path: Path) -> None:
+    stages = [{"name": "before", "kind": "eval"}, {"name": "rl", "kind": "grpo"}]
+    path = write_recipe(recipe_tree(stages=stages))
+    code, output, errors, imported = call("check", path, "grpo.max_steps=1")
+    assert (code, errors, imported) == (0, "", [])
+    assert output == f"{path}: ok (before → rl; run folder {tmp_path}/run)"
+    assert not (tmp_path / "run").exists()
+
+
+def test_check_refuses_with_every_problem(recipe_tree: Tree, write_recipe: Write) -> None:
+    path = write_recipe(recipe_tree(grpo={"num_generations": 3, "seed": 1}, rewards={"correct": {"use": "nothing"}}))
+    code, output, errors, imported = call("check", path)
+    assert (code, output, imported) == (2, "", [])
+    lines = errors.splitlines()
+    assert len(lines) == 3
+    for line, key in zip(lines, ("grpo.seed", "grpo.num_generations", "rewards.correct"), strict=True):
+        assert line.startswith(f"error: {path}:")
+        assert f": {key}: " in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["{folder}/gone.yaml"], "error: {folder}/gone.yaml: no such recipe; check the path"),
+        (["{recipe}", "grpo.max_steps"], "error: override 'grpo.max_steps': expected key.path=value"),
+        (["{recipe}", "run.dir={recipe}"], "error: run.dir {recipe}: {recipe} is not a folder that can be written to"),
+        (["{recipe}", "run.dir={folder}"], "error: run.dir {folder}: the folder is not empty and no run of ours"),
+    ],
+    ids=["file", "override", "run folder", "foreign folder"],
+)
+@pytest.mark.parametrize("command", ["check"])
+def test_refused(
+    recipe_tree: Tree, write_recipe: Write, tmp_path: Path, command: str, arguments: list[str], expected: str
+) -> None:
+    names = {"recipe": str(write_recipe(recipe_tree())), "folder": str(tmp_path)}
+    code, _, errors, imported = call(command, *(argument.format(**names) for argument in arguments))
+    assert (code, imported) == (2, [])
+    assert errors.startswith(expected.format(**names))
+    assert "Traceback" not in errors
+
+
+def test_train_refuses_before_it_launches(recipe_tree: Tree, write_recipe: Write, tmp_path: Path) -> None:
+    path = write_recipe(recipe_tree())
+    code, _, errors, imported = call("train", path, "grpo.num_generations=3")
+    assert (code, imported) == (2, [])
+    assert errors.startswith("error: override 'grpo.num_generations=3': the generation batch of 4")
+    assert not (tmp_path / "run").exists()
+
+
+def test_rewards() -> None:
+    code, output, _, imported = call("rewards")
+    assert (code, imported) == (0, [])
+    assert "exact_answer  (reasoning-rl " in output
+    assert "think_format  (reasoning-rl " in output
+    assert "options: extract='boxed', column='answer'" in output
+
+
+def test_rewards_of_other_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Functions show their keyword-only options, and an option without a default shows as such."""
+    info = tmp_path / "others-2.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: others\nVersion: 2.0\n")
+    (info / "entry_points.txt").write_text("[reasoning_rl.rewards]\nbrief = others:brief\nwordy = others:Wordy\n")
+    (tmp_path / "others.py").write_text(
+        "from dataclasses import dataclass\n"
+        "def brief(sample, *, max_words: int = 9, unit: str):\n    return 1.0\n"
+        "@dataclass(frozen=True)\nclass Wordy:\n    num_words: int\n    def __call__(self, sample): ...\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    code, output, _, _ = call("rewards")
+    assert code == 0
+    assert "brief  (others 2.0: others:brief)\n  options: max_words=9, unit (required)" in output
+    assert "wordy  (others 2.0: others:Wordy)\n  options: num_words (required)" in output
+
+
+def test_report_of_no_run(tmp_path: Path) -> None:
+    code, _, errors, _ = call("report", tmp_path)
+    assert code == 2
+    assert errors.startswith("error: ")
+    assert "Traceback" not in errors

@@ -1,0 +1,87 @@
+"""The launched process gets the right words, the right environment, and its exit code comes back."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reasoning_rl.launch import command, launch, process_environment
+from reasoning_rl.recipe import Launch
+
+CORES = len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize(
+    ("settings", "options"),
+    [
+        (Launch(), "--num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no"),
+        (Launch(num_processes=4, config_file="/a/b.yaml"), "--num_processes 4 --config_file /a/b.yaml"),
+        (
+            Launch(args={"num_machines": 2, "machine_rank": 0, "multi_gpu": True}),
+            "--num_processes 1 --num_machines 2 --mixed_precision no --dynamo_backend no --machine_rank 0 --multi_gpu",
+        ),
+    ],
+    ids=["default", "config file", "args"],
+)
+def test_command(settings: Launch, options: str) -> None:
+    words = command("r.yaml", ["grpo.max_steps=2", "run.dir=a b"], settings)
+    start = [sys.executable, "-m", "accelerate.commands.launch", "--quiet"]
+    end = ["-m", "reasoning_rl.train", "r.yaml", "grpo.max_steps=2", "run.dir=a b"]
+    assert words == [*start, *options.split(), *end]
+
+
+@pytest.mark.parametrize(
+    ("given", "threads"),
+    [
+        ({}, max(1, CORES)),
+        ({"OMP_NUM_THREADS": "1"}, max(1, CORES)),
+        ({"OMP_NUM_THREADS": "7"}, 7),
+        ({"LOCAL_WORLD_SIZE": "2"}, max(1, CORES // 2)),
+        ({"LOCAL_WORLD_SIZE": "1000"}, 1),
+        ({"REASONING_RL_THREADS": "3"}, 3),
+        ({"REASONING_RL_THREADS": "1", "OMP_NUM_THREADS": "7"}, 1),
+    ],
+)
+def test_threads(given: dict[str, str], threads: int) -> None:
+    assert process_environment(given)["OMP_NUM_THREADS"] == str(threads)
+
+
+def test_the_environment_keeps_what_is_set() -> None:
+    assert process_environment({})["VLLM_NO_USAGE_STATS"] == "1"
+    assert "VLLM_NO_USAGE_STATS" not in process_environment({"VLLM_NO_USAGE_STATS": "0"})
+
+
+@pytest.fixture
+def accelerate_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Makes `python -m accelerate.commands.launch` a script of ours."""
+
+    def script(text: str) -> None:
+        folder = tmp_path / "accelerate" / "commands"
+        folder.mkdir(parents=True)
+        for package in (folder.parent, folder):
+            (package / "__init__.py").touch()
+        (folder / "launch.py").write_text(text)
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    return script
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("import os, pathlib, sys; pathlib.Path(os.environ['REASONING_RL_EXIT_FILE']).write_text('2'); sys.exit(1)", 2),
+        ("import os, pathlib, sys; pathlib.Path(os.environ['REASONING_RL_EXIT_FILE']).write_text('0')", 0),
+        ("import sys; sys.exit(3)", 3),
+        ("import sys; sys.exit(sys.argv[-1] != 'grpo.max_steps=2' or sys.argv[-2] != 'r.yaml')", 0),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGINT)", 0),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", -9),
+    ],
+    ids=["the run refuses", "done", "accelerate fails", "arguments", "an interrupt is left to the run", "killed"],
+)
+def test_exit_code(accelerate_is: Any, text: str, code: int) -> None:
+    accelerate_is(text)
+    assert launch("r.yaml", ["grpo.max_steps=2"], Launch()) == code
