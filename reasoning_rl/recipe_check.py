@@ -19,7 +19,6 @@ from reasoning_rl.upstream import signature_of
 
 _TRAINER_OWNED = {
     "output_dir": "run.dir",
-    "logging_dir": "run.dir",
     "seed": "run.seed",
     "report_to": "run.report_to",
     "run_name": "run.dir",
@@ -38,6 +37,8 @@ _TRAINER_OWNED = {
     "trust_remote_code": "model.trust_remote_code",
 }
 
+_NOT_YET = "not supported until it has been run on a GPU"
+
 #: Section -> key that we set ourselves -> where to say it instead.
 OWNED: dict[str, dict[str, str]] = {
     "sft": _TRAINER_OWNED | {"dataset_text_field": "data.<name>.completion"},
@@ -48,8 +49,8 @@ OWNED: dict[str, dict[str, str]] = {
         "vllm_mode": "nothing: the engine runs inside each process",
         "vllm_gpu_memory_utilization": "vllm.gpu_memory_utilization",
         "vllm_max_model_length": "vllm.max_model_len",
-        "vllm_enable_sleep_mode": "vllm.enable_sleep_mode",
-        "vllm_tensor_parallel_size": "vllm.tensor_parallel_size",
+        "vllm_enable_sleep_mode": f"nothing: {_NOT_YET}",
+        "vllm_tensor_parallel_size": f"nothing: {_NOT_YET}",
         "vllm_model_impl": "vllm.model_impl",
         "log_completions": "nothing: rollouts.jsonl always holds them",
         "use_transformers_continuous_batching": "nothing: rollouts always come from vLLM",
@@ -63,6 +64,8 @@ OWNED: dict[str, dict[str, str]] = {
         "seed": "run.seed",
         "distributed_executor_backend": "nothing: the engine runs inside each process",
         "logprobs_mode": "nothing: the importance ratio needs processed_logprobs",
+        "enable_sleep_mode": f"nothing: {_NOT_YET}; lower vllm.gpu_memory_utilization instead",
+        "tensor_parallel_size": f"nothing: {_NOT_YET}",
         "enable_lora": "nothing: merged weights are pushed",
     },
 }
@@ -102,7 +105,7 @@ def _upstream_problems(file: RecipeFile) -> Iterator[str]:
         signature = signature_of(section)
         for key, value in values.items():
             if key in OWNED[section]:
-                yield file.problem((*prefix, key), f"is set by reasoning_rl; use {OWNED[section][key]}")
+                yield file.problem((*prefix, key), _instead(OWNED[section][key]))
             elif signature is None:
                 continue
             elif key not in signature.fields:
@@ -112,6 +115,11 @@ def _upstream_problems(file: RecipeFile) -> Iterator[str]:
             elif not _fits(signature.fields[key], value):
                 kind = getattr(signature.fields[key], "__name__", None) or str(signature.fields[key])
                 yield file.problem((*prefix, key), f"found {value!r:.80}, expected {kind.replace('typing.', '')}")
+
+
+def _instead(owned: str) -> str:
+    reason = owned.removeprefix("nothing: ")
+    return f"is set by reasoning_rl; use {owned}" if reason == owned else f"is set by reasoning_rl, remove it: {reason}"
 
 
 def _fits(kind: Any, value: Any) -> bool:
