@@ -5,6 +5,7 @@ Only parses arguments and prints; each command imports what it needs when it run
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -118,6 +119,7 @@ def report(
 
 def main() -> None:
     """Entry point of the `reasoning-rl` command."""
+    sys.path.insert(0, "")  # as `python -m` does, so that `my_module:Attr` of the working directory is found here too
     app()
 
 

@@ -6,6 +6,7 @@ owns the tokenizer. Importing this module is cheap: `datasets` and `reasoning_gy
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import random
@@ -142,11 +143,15 @@ def _read_reasoning_gym(task: str, source: Source, where: str) -> Iterable[dict[
 def _call_rows(source: Source, where: str) -> Iterable[Mapping[str, Any]]:
     """Rows of `function(size=…, seed=…, **options)`."""
     function = _function(source.source, where)
-    size = {} if source.size is None else {"size": source.size}
+    arguments = {"seed": source.seed, **({} if source.size is None else {"size": source.size}), **source.options}
     try:
-        rows = list(function(seed=source.seed, **size, **source.options))
+        inspect.signature(function).bind(**arguments)
     except TypeError as error:
         raise DataError(f"{where}: {source.source} takes other options: {error}") from None
+    try:
+        rows = list(function(**arguments))
+    except Exception as error:  # the function is the user's and may raise anything
+        raise DataError(f"{where}: {source.source} failed with {type(error).__name__}: {error}") from error
     for row in rows:
         if not isinstance(row, Mapping):
             raise DataError(f"{where}: {source.source} yields {type(row).__name__}, expected mappings of columns")

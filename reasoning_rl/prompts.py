@@ -18,11 +18,12 @@ def template_columns(template: str) -> list[str]:
         DataError: the template is malformed (a lone brace; write `{{` for a brace).
     """
     try:
-        names = [name for _, name, _, _ in Formatter().parse(template) if name is not None]
+        fields = [field for field in Formatter().parse(template) if field[1] is not None]
     except ValueError as error:
         raise DataError(f"prompt.template {template!r}: {error}; write {{{{ and }}}} for braces") from None
-    if any(not name.isidentifier() for name in names):
-        raise DataError(f"prompt.template {template!r}: found {names}, expected column names in the braces")
+    names = [str(name) for _, name, _, _ in fields]
+    if any(not str(name).isidentifier() or spec or conversion for _, name, spec, conversion in fields):
+        raise DataError(f"prompt.template {template!r}: found {names}, expected plain column names in the braces")
     return list(dict.fromkeys(names))
 
 

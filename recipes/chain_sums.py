@@ -13,7 +13,14 @@ from typing import Any
 def rows(
     *, size: int, seed: int, min_terms: int = 3, max_terms: int = 5, max_value: int = 20
 ) -> Iterator[dict[str, Any]]:
-    """`size` distinct problems with columns `prompt` ("7 + 12 - 3"), `terms` (signed integers) and `answer` (text)."""
+    """`size` distinct problems with columns `prompt` ("7 + 12 - 3"), `terms` (signed integers) and `answer` (text).
+
+    Raises:
+        ValueError: there are fewer than twice as many problems as asked for.
+    """
+    available = sum(max_value * (2 * max_value) ** (terms - 1) for terms in range(min_terms, max_terms + 1))
+    if size > available // 2:
+        raise ValueError(f"size {size} is too large: there are {available} problems with these options; at most half of them")
     rng = random.Random(seed)
     seen: set[tuple[int, ...]] = set()
     while len(seen) < size:
