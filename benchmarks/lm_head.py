@@ -29,7 +29,9 @@ def main() -> None:
     folder = sys.argv[1] if len(sys.argv) > 1 else policy_folder(Model(source="package:smollm2-135m-instruct"))
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     utils.add_fused_lm_head(model, outputs=("log_probs", "entropy"))
-    ids = torch.randint(10, model.config.vocab_size, (ROWS, PROMPT + COMPLETION), generator=torch.Generator().manual_seed(0))
+    ids = torch.randint(
+        10, model.config.vocab_size, (ROWS, PROMPT + COMPLETION), generator=torch.Generator().manual_seed(0)
+    )
     labels = ids.clone()
     labels[:, :PROMPT] = -100
     seconds: dict[str, list[float]] = {arm: [] for arm in ARMS}

@@ -20,7 +20,9 @@ def rows(
     """
     available = sum(max_value * (2 * max_value) ** (terms - 1) for terms in range(min_terms, max_terms + 1))
     if size > available // 2:
-        raise ValueError(f"size {size} is too large: there are {available} problems with these options; at most half of them")
+        raise ValueError(
+            f"size {size} is too large: there are {available} problems with these options; at most half of them"
+        )
     rng = random.Random(seed)
     seen: set[tuple[int, ...]] = set()
     while len(seen) < size:

@@ -82,7 +82,7 @@ class ReasoningTrainer(GRPOTrainer):
     def _is_aligned(self) -> bool:
         """Whether the training forward pass sees the very weights that sampled, so that its log-probs are the old ones."""
         assert isinstance(self.args, GRPOConfig)
-        generate_every = self.args.steps_per_generation * self.num_iterations
+        generate_every = (self.args.steps_per_generation or 1) * self.num_iterations
         assert self.model is not None
         return self.args.gradient_accumulation_steps % generate_every == 0 and not exact.has_dropout(self.model)
 

@@ -137,7 +137,10 @@ def test_ctrl_c_saves_and_the_same_call_resumes(tiny_recipe: Callable[..., Path]
 def test_two_processes_share_a_batch(tiny_recipe: Callable[..., Path], tmp_path: Path) -> None:
     recipe = tiny_recipe(
         stages=[{"name": "grpo", "kind": "grpo"}, {"name": "after", "kind": "eval"}],
-        launch={"num_processes": 2, "args": {"cpu": True, "multi_cpu": True}},
+        launch={
+            "config_file": str(Path(__file__).parents[2] / "recipes" / "accelerate" / "cpu_2.yaml"),
+            "num_processes": 2,
+        },
     )
     result = run([*CLI, "train", str(recipe)])
     assert result.returncode == 0, result.stderr[-3000:]

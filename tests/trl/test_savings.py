@@ -32,7 +32,9 @@ def mixed(sample: Sample) -> float:
     return len(sample.completion.text) % 7 / 7 if int(sample.row_id) % 2 == 0 else 1.0
 
 
-def make_trainer(engine: Engine, folder: Path, recipe: Recipe, out: Path, *, lora: bool, **args: Any) -> ReasoningTrainer:
+def make_trainer(
+    engine: Engine, folder: Path, recipe: Recipe, out: Path, *, lora: bool, **args: Any
+) -> ReasoningTrainer:
     torch.manual_seed(0)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     rewards = RewardSet((WeightedReward("mixed", FunctionReward(mixed, {}), 1.0),))
