@@ -32,7 +32,7 @@ def test_engine_agrees_after_updates(tiny_policy: Path) -> None:
     )
     engine = Engine(str(tiny_policy), recipe)
     backend = DistributedBackend(Accelerator())
-    model = AutoModelForCausalLM.from_pretrained(tiny_policy, dtype=torch.float32).to("cuda")
+    model = AutoModelForCausalLM.from_pretrained(tiny_policy, dtype=torch.float32).cuda()  # pyright: ignore
     tokens = torch.randint(10, 40000, (4, 27), generator=torch.Generator().manual_seed(0))
 
     def mean_gap(policy: torch.nn.Module) -> float:
