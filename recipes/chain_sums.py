@@ -16,13 +16,11 @@ def rows(
     """`size` distinct problems with columns `prompt` ("7 + 12 - 3"), `terms` (signed integers) and `answer` (text).
 
     Raises:
-        ValueError: there are fewer than twice as many problems as asked for.
+        ValueError: there are not so many problems.
     """
     available = sum(max_value * (2 * max_value) ** (terms - 1) for terms in range(min_terms, max_terms + 1))
-    if size > available // 2:
-        raise ValueError(
-            f"size {size} is too large: there are {available} problems with these options; at most half of them"
-        )
+    if size > available:
+        raise ValueError(f"size {size} is too large: with these options there are {available} problems")
     rng = random.Random(seed)
     seen: set[tuple[int, ...]] = set()
     while len(seen) < size:
