@@ -22,7 +22,7 @@ def template_columns(template: str) -> list[str]:
     except ValueError as error:
         raise DataError(f"prompt.template {template!r}: {error}; write {{{{ and }}}} for braces") from None
     names = [str(name) for _, name, _, _ in fields]
-    if any(not str(name).isidentifier() or spec or conversion for _, name, spec, conversion in fields):
+    if any(not str(name).isidentifier() or "{" in (spec or "") for _, name, spec, _ in fields):
         raise DataError(f"prompt.template {template!r}: found {names}, expected plain column names in the braces")
     return list(dict.fromkeys(names))
 
