@@ -87,11 +87,6 @@ def curves(stages: Sequence[StageSteps], keys: Sequence[str]) -> list[Curve]:
     return [*result]
 
 
-def inverted(segments: Curve) -> Curve:
-    """1 - y: from the share of groups without a signal to the share with one."""
-    return [Segment(segment.stage, segment.x, tuple(1 - y for y in segment.y)) for segment in segments]
-
-
 def phase_times(stages: Sequence[StageSteps]) -> PhaseTimes:
     """Seconds per phase and step from `time/<phase>_s`; what `time/step_s` holds beyond them is `other`.
 

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from reasoning_rl.recipe import Recipe
 from reasoning_rl.report import figures
-from reasoning_rl.report.curves import StageSteps, curve, curves, inverted, phase_times, steps_of
+from reasoning_rl.report.curves import StageSteps, curve, curves, phase_times, steps_of
 from reasoning_rl.report.results import EvalResult, eval_results, headline, read_summary, stage_minutes
 from reasoning_rl.report.samples import NUM_LAST_STEPS, pick_samples
 from reasoning_rl.run_dir import RunDir, read_json, read_jsonl
@@ -116,7 +116,7 @@ def _grpo_panels(grpo: list[StageSteps], nothing: str) -> Iterable[Panel]:
         figures.trend_figure(entropy, "nats per token", "GRPO step", color="#9333ea") if entropy else None,
         nothing,
     )
-    useful = inverted(curve(grpo, "frac_reward_zero_std"))
+    useful = curve(grpo, "useful_group_share")
     yield _panel(
         "Useful groups",
         "Share of groups whose completions got different rewards; the others give no gradient.",

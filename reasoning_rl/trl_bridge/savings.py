@@ -7,7 +7,7 @@ in the recipe's `savings` section.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -37,6 +37,19 @@ def importance_ratio(
     low = -math.inf if clip_min is None else clip_min
     high = math.inf if clip_max is None else clip_max
     return ratio.masked_fill((ratio < low) | (ratio > high), 0.0)
+
+
+def equal_totals(totals: Sequence[float | None], group_size: int) -> list[bool]:
+    """For each completion, whether all scored totals of its group are equal, so that its advantage is 0.
+
+    Computed from the totals, because TRL's mean of equal float32 rewards differs from them by a rounding error, which its
+    division by a standard deviation of 0 + 1e-4 makes 1e-4 instead of 0.
+    """
+    flags: list[bool] = []
+    for start in range(0, len(totals), group_size):
+        distinct = {total for total in totals[start : start + group_size] if total is not None}
+        flags += [len(distinct) <= 1] * group_size
+    return flags
 
 
 def trained_rows(inputs: Mapping[str, Any]) -> torch.Tensor:

@@ -94,8 +94,19 @@ class ReasoningTrainer(GRPOTrainer):
             output = super()._generate_and_score_completions(inputs)
         finally:
             self.vllm_importance_sampling_correction = correction
+        self._zero_equal_groups(output["advantages"])
         self._record(output["advantages"].tolist())
         return output
+
+    def _zero_equal_groups(self, advantages: torch.Tensor) -> None:
+        """Makes the advantages of groups without variance exactly 0 and logs the share of the others."""
+        equal = exact.equal_totals(
+            gather_object([item.total for _, item in self.reward.last]), self.num_generations or 1
+        )
+        self._metrics["train"]["useful_group_share"].append(1 - sum(equal) / len(equal))
+        if self.multi_objective_aggregation == "sum_then_normalize":
+            start = self.accelerator.process_index * len(advantages)
+            advantages[torch.tensor(equal[start : start + len(advantages)], device=advantages.device)] = 0.0
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         kept, scale = inputs, 1.0

@@ -78,7 +78,7 @@ def grpo_rows(num_steps: int = 60, stage: str = "grpo") -> list[Row]:
                 "reward": 0.45 + 0.45 * (1 - math.exp(-step / 25)) + wobble, "reward_std": 0.3,
                 "completions/mean_length": 120 - step * 0.6 + wobble * 80, "completions/min_length": 30 + wobble * 40,
                 "completions/max_length": 256 - step * 0.8, "completions/clipped_ratio": max(0, 0.2 - step / 300 + wobble),
-                "entropy": 0.9 * math.exp(-step / 60) + wobble / 3, "frac_reward_zero_std": min(1, 0.2 + step / 120),
+                "entropy": 0.9 * math.exp(-step / 60) + wobble / 3, "useful_group_share": max(0, 0.8 - step / 120),
                 "rewards/exact/mean": 0.5, "verdicts/exact/correct": 0.5, "time/sync_s": 1.1, "time/rollout_s": rollout,
                 "time/reward_s": 0.4, "time/update_s": update, "time/step_s": rollout + update + 2.0, "tokens_per_s": 900.0,
             }

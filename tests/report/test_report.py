@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from reasoning_rl.errors import ReasoningRLError, RunDirError
 from reasoning_rl.recipe import Recipe, Thinking
 from reasoning_rl.report import figures, write_overview, write_report
-from reasoning_rl.report.curves import Segment, curve, curves, inverted, phase_times, steps_of
+from reasoning_rl.report.curves import Segment, curve, curves, phase_times, steps_of
 from reasoning_rl.report.results import EvalResult, eval_results, headline
 from reasoning_rl.report.samples import extremes, mark_thinking, wrong_rows
 from reasoning_rl.run_dir import RunDir, read_json
@@ -226,7 +226,6 @@ def test_joint_curves_share_their_steps() -> None:
         steps_of([grpo(1, low=1, high=2), grpo(2, low=3), grpo(3, low=5, high=6)], "grpo"), ("low", "high")
     )
     assert low == [Segment("grpo", (1, 3), (1.0, 5.0))] and high == [Segment("grpo", (1, 3), (2.0, 6.0))]
-    assert inverted([Segment("grpo", (1,), (0.25,))]) == [Segment("grpo", (1,), (0.75,))]
 
 
 def test_phase_times_add_up_to_the_step() -> None:

@@ -18,6 +18,7 @@ from reasoning_rl.api import Sample
 from reasoning_rl.plugins import FunctionReward
 from reasoning_rl.recipe import Recipe, Savings
 from reasoning_rl.scoring import RewardSet, WeightedReward
+from reasoning_rl.trl_bridge import savings as exact
 from reasoning_rl.trl_bridge.engine import Engine
 from reasoning_rl.trl_bridge.reward_func import CombinedReward
 from reasoning_rl.trl_bridge.trainer import ReasoningTrainer
@@ -171,6 +172,25 @@ def test_a_batch_without_any_signal_has_zero_gradients(
     batch["advantages"] = torch.zeros_like(batch["advantages"])
     _, gradients = loss_and_gradients(trainer, ReasoningTrainer._compute_loss, batch)
     assert gradients and all(gradient.abs().max() == 0 for gradient in gradients.values())
+
+
+def test_groups_without_variance_have_no_advantage(
+    tiny_policy: Path, start_engine: Callable[..., Engine], recipe_tree: Callable[..., Any], tmp_path: Path
+) -> None:
+    engine = start_engine(tiny_policy, dtype="float32")
+    trainer = make_trainer(engine, tiny_policy, Recipe.model_validate(recipe_tree()), tmp_path, lora=True)
+    constant = FunctionReward(lambda sample: 0.1, {})  # the mean of four float32 0.1 is not 0.1
+    trainer.reward.rewards = RewardSet((WeightedReward("constant", constant, 1.0),))
+    trainer.current_gradient_accumulation_steps = 1
+    rows = [trainer.train_dataset[i] for i in range(4) for _ in range(4)]  # pyright: ignore
+    trainer.model.train()  # pyright: ignore
+    assert not trainer._generate_and_score_completions(rows)["advantages"].any()
+    assert trainer._metrics["train"]["useful_group_share"] == [0.0]
+
+
+def test_equal_totals() -> None:
+    totals = [0.1, 0.1, 0.1, 1.1, None, 0.5, None, None]
+    assert exact.equal_totals(totals, 2) == [True, True, False, False, True, True, True, True]
 
 
 @pytest.mark.parametrize(
