@@ -55,7 +55,8 @@ class Sample:
 class Verdict(StrEnum):
     """Why a score is what it is.
 
-    The model's doing carries a value. `BAD_REFERENCE`, `GRADER_ERROR` and `SANDBOX_FAILURE` are our own fault: they
+    The model's doing carries a value. `TIMEOUT`, `MEMORY_LIMIT` and `CRASH`: its completion made the grader exceed a
+    limit or die, each time, while others are graded. `BAD_REFERENCE`, `GRADER_ERROR` and `SANDBOX_FAILURE` are our own fault: they
     abstain, so the completion moves no weight. `NOT_APPLICABLE` abstains too: this reward has nothing to say on this row.
     """
 
@@ -64,6 +65,8 @@ class Verdict(StrEnum):
     PARTIAL = "partial"
     NO_ANSWER = "no_answer"
     TIMEOUT = "timeout"
+    MEMORY_LIMIT = "memory_limit"
+    CRASH = "crash"
     BAD_REFERENCE = "bad_reference"
     GRADER_ERROR = "grader_error"
     SANDBOX_FAILURE = "sandbox_failure"
@@ -130,9 +133,29 @@ class Reward(Protocol):
     """Scores one completion. The same sample always gets the same score.
 
     Implement it as a frozen dataclass whose fields are the options, or as a plain function
-    `def brevity(sample, *, max_words: int = 100) -> float` whose keyword-only arguments are the options. Two optional
-    class (or function) attributes: `requires`, a frozenset of the columns that a row must have, and `version`, an
-    integer to raise whenever the meaning of a score changes.
+    `def brevity(sample, *, max_words: int = 100) -> float` whose keyword-only arguments are the options.
+
+    Optional attributes of the class or function:
+        requires: a frozenset of the columns that a row must have.
+        version: an integer to raise whenever the meaning of a score changes.
+        default_timeout_s: seconds that one sample may take when the recipe sets no `timeout_s`.
+
+    Optional methods of the class (attributes of the function):
+        cache_key(sample) -> Hashable | None: everything that the score depends on, such as `(gold, answer)`. Samples with
+            equal keys are graded once in a run; `None` for "do not share this one". It is called in the trainer's
+            process for every sample, outside any deadline: cut and compare text, do not parse. Without it a score is
+            shared by samples that are equal in prompt, completion, row and row id.
+        warm_up(): called once in every grading process before its first sample, outside any deadline, for slow imports.
+
+    A class that knows what a right answer looks like says so in two optional methods, which `reasoning-rl audit` and
+    `reasoning_rl.testing.check_reward` hold it to:
+
+    - `reference(row) -> str | None`: text that scores full on this row when it follows the thinking; `None` where the
+      row has no usable gold answer.
+    - `near_misses(row) -> Sequence[str]`: such texts with a wrong answer, as close to the right one as can be.
+
+    `tolerates`, an optional frozenset, names the attacks of the audit that score by the reward's documented policy,
+    such as `other_then_gold` for one that reads the last answer.
     """
 
     def __call__(self, sample: Sample, /) -> Score: ...

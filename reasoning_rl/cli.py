@@ -1,4 +1,4 @@
-"""The command line: `reasoning-rl check | train | rewards | report`.
+"""The command line: `reasoning-rl check | train | rewards | new-reward | audit | score | report`.
 
 Only parses arguments and prints; each command imports what it needs when it runs, so that `--help` is instant.
 """
@@ -94,6 +94,102 @@ def rewards() -> None:
             typer.echo(f"{name}  ({origin}: {entry.value})\n  options: {options or 'none'}")
     except ReasoningRLError as error:
         _refuse(error)
+
+
+@app.command()
+def score(
+    source: Annotated[
+        str, typer.Argument(metavar="IN.jsonl", help="Rows with id, completion and columns; - for stdin.")
+    ],
+    output: Annotated[str, typer.Option("--output", "-o", metavar="OUT.jsonl", help="Scores; - for stdout.")],
+    recipe: Annotated[Path | None, typer.Option(help="Take rewards, prompt and scoring from a recipe.")] = None,
+    use: Annotated[str | None, typer.Option(help="Or one reward: its name, module:Attr or file.py:Attr.")] = None,
+    option: Annotated[list[str] | None, typer.Option(help="Option of that reward: key=value (repeatable).")] = None,
+    timeout_s: Annotated[float | None, typer.Option(help="Seconds for one completion.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Grading processes; 0: in this one, without deadlines.")] = None,
+) -> None:
+    """Score completions with the rewards of a recipe or with one reward. The same call resumes after an interruption.
+
+    Optional columns: prompt (a text, or a list of messages), truncated (false), num_tokens (0).
+    """
+    from reasoning_rl.errors import ReasoningRLError
+    from reasoning_rl.score_file import job_from, score_file
+
+    try:
+        summary = score_file(job_from(source, output, recipe, use, option or [], timeout_s, workers))
+    except ReasoningRLError as error:
+        _refuse(error)
+    except KeyboardInterrupt:
+        typer.echo("stopped; the same call goes on from here", err=True)
+        raise typer.Exit(130) from None
+    if summary.resumed_at:
+        typer.echo(f"resumed after {summary.resumed_at} rows", err=True)
+    for line in summary.lines():
+        typer.echo(line, err=True)
+
+
+@app.command()
+def audit(
+    recipe: RecipeArgument,
+    overrides: OverridesArgument = None,
+    rows: Annotated[
+        int | None, typer.Option(min=1, help="Rows to look at, drawn at random. [default: up to 1000]")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the whole report as JSON.")] = False,
+) -> None:
+    """Try the rewards on the recipe's rows: right answers, answers beside them, attacks. Exit code 2 on an offence."""
+    import json
+
+    from reasoning_rl.audit import MAX_ROWS, audit_recipe, sampled_rows
+    from reasoning_rl.data import load_data
+    from reasoning_rl.errors import ReasoningRLError
+    from reasoning_rl.grading import Grader
+    from reasoning_rl.progress import StageProgress
+    from reasoning_rl.recipe_check import check as check_recipe
+    from reasoning_rl.recipe_io import load_recipe
+    from reasoning_rl.scoring import RewardSet
+
+    try:
+        file = load_recipe(recipe, overrides or [])
+        check_recipe(file)
+        rewards = RewardSet.from_recipe(file.recipe)
+        data = load_data(file.recipe, rewards.required_columns)
+        max_rows = rows or MAX_ROWS
+        total = len(sampled_rows(file.recipe, data, max_rows))
+        with Grader(rewards, file.recipe.scoring) as grader, StageProgress("audit", total, "rows") as progress:
+            found = audit_recipe(
+                file.recipe,
+                data,
+                rewards,
+                max_rows=max_rows,
+                score=lambda sample: grader.submit(sample).result(),
+                advance=progress.advance,
+            )
+    except ReasoningRLError as error:
+        _refuse(error)
+    typer.echo(json.dumps(found.as_dict(), indent=2, default=str) if as_json else "\n".join(found.lines()))
+    if not found.is_clean:
+        raise typer.Exit(2)
+
+
+@app.command("new-reward")
+def new_reward(
+    name: Annotated[
+        str, typer.Argument(help="Name of the reward: lower case, digits, underscores.", show_default=False)
+    ],
+    package: Annotated[bool, typer.Option("--package", help="Make a folder that pip can install.")] = False,
+    into: Annotated[Path, typer.Option(help="Folder to write to.")] = Path(),
+) -> None:
+    """Write a reward and its test, ready to be filled in."""
+    from reasoning_rl.errors import ReasoningRLError
+    from reasoning_rl.scaffold import write_reward
+
+    try:
+        written = write_reward(name, into, as_package=package)
+    except ReasoningRLError as error:
+        _refuse(error)
+    for path in written:
+        typer.echo(path)
 
 
 @app.command()

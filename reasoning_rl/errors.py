@@ -45,5 +45,13 @@ class ScoringError(ReasoningRLError, RuntimeError):
     """Grading broke down: too many completions could not be scored."""
 
 
+class AuditError(ReasoningRLError, ValueError):
+    """The rewards of a recipe refuse right answers or pay for wrong ones on its own rows."""
+
+
+class ScaffoldError(ReasoningRLError, OSError):
+    """A new reward cannot be written: its name is taken or unusable, or a file stands in the way."""
+
+
 class EngineError(ReasoningRLError, RuntimeError):
     """The rollout engine failed, or disagrees with the trainer about the weights."""

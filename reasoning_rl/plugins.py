@@ -33,6 +33,11 @@ class FunctionReward:
     requires: frozenset[str] = frozenset()
     version: int = 1
 
+    def __getattr__(self, name: str) -> Any:
+        if name in ("cache_key", "warm_up", "default_timeout_s") and hasattr(self.function, name):
+            return getattr(self.function, name)
+        raise AttributeError(name)
+
     def __call__(self, sample: Sample, /) -> Score:
         result = self.function(sample, **self.options)
         if isinstance(result, Score):

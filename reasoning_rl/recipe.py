@@ -88,6 +88,9 @@ class Source(Section):
     """For SFT: the column that holds the completion, or `file.py:function` / `module:function` from row to text."""
 
 
+JsonScalar = str | int | float | bool | None
+
+
 def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, dict) else value
 
@@ -101,23 +104,47 @@ class RewardUse(Section):
     """Factor in the total. 0 reports the score without training on it."""
     options: dict[str, JsonValue] = {}
     """Options of the reward; checked against its fields."""
+    timeout_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """Seconds that it may take for one completion. Default: the reward's own, else `scoring.timeout_s`."""
+    when: dict[str, JsonScalar | list[JsonScalar]] = {}
+    """Rows that it applies to: `{column: value}` or `{column: [value, …]}`, all of them. On other rows it says nothing."""
+    gate: str | None = None
+    """Another reward: unless that one scores 1 or more, this one counts as 0; where that one abstains, it abstains."""
+    clip: list[float] | None = Field(default=None, min_length=2, max_length=2)
+    """`[low, high]`: bounds of the score before gate and weight."""
 
 
 class Scoring(Section):
-    """When grading counts as broken."""
+    """How completions are graded, and when grading counts as broken."""
+
+    num_workers: int | None = Field(default=None, ge=0, le=256)
+    """Grading processes for each process of the run. Default: one per core, at most 8. 0 grades inside the trainer,
+    without deadlines, so that one completion can hang the run: for debugging only."""
+    timeout_s: float = Field(default=5.0, gt=0, allow_inf_nan=False)
+    """Seconds that a reward may take for one completion, unless it or the recipe says otherwise. Then its process is
+    killed and the score is 0 (or none, when the process was not computing)."""
+    memory_mb: int = Field(default=2048, ge=64)
+    """Memory that one grading process may take on top of its imports. A completion that needs more scores 0."""
+
+    audit: bool = True
+    """Refuse to train when a sample of rows shows rewards that miss right answers or pay for wrong ones
+    (`reasoning-rl audit` lists them)."""
 
     max_abstain_fraction: float = Field(default=0.1, ge=0, le=1)
     """The run stops when more than this share of a batch could not be scored through our own fault."""
 
 
 class Savings(Section):
-    """Work of a GRPO step that is left out because it changes no gradient (docs/performance.md)."""
+    """Work of a training step that is left out because it changes no gradient (docs/performance.md)."""
 
     skip_idle_rows: bool = True
     """Leave out completions whose advantage is 0 (all rewards of their group are equal) or that are masked. Entropy and
     clip metrics are then those of the rows that are trained."""
     reuse_logprobs: bool = True
     """Take the old log-probs from the training forward pass when generation and update are aligned."""
+    pack_prompts: bool = True
+    """Compute what sequences have in common once: the system text, and each prompt for all of its completions; without
+    padding. Models with window or linear attention fall back. For `sft` stages too."""
 
 
 class Eval(Section):
@@ -223,6 +250,41 @@ class Recipe(Section):
             )
         if "grpo" in kinds and not any(use.weight for use in self.rewards.values()):
             problems.append("rewards: every weight is 0, so grpo would learn nothing; give one reward a weight")
+        problems += reward_problems(self.rewards)
         if problems:
             raise ValueError("\n".join(problems))
         return self
+
+
+def reward_problems(rewards: dict[str, RewardUse]) -> list[str]:
+    """What is wrong between the rewards: clips, gates that do not exist or go in circles, empty choices of rows."""
+    problems: list[str] = []
+    for name, use in rewards.items():
+        if use.clip and not use.clip[0] <= use.clip[1]:
+            problems.append(f"rewards.{name}.clip: found {use.clip}, expected [low, high] with low at most high")
+        problems += [
+            f"rewards.{name}.when.{column}: found an empty list, so the reward would apply to no row; name a value"
+            for column, values in use.when.items()
+            if values == []
+        ]
+        if use.gate is not None and use.gate not in rewards:
+            others = sorted(other for other in rewards if other != name)
+            problems.append(f"rewards.{name}.gate: found {use.gate!r}, expected another of rewards {others}")
+    return problems + _gate_circles(rewards)
+
+
+def _gate_circles(rewards: dict[str, RewardUse]) -> list[str]:
+    """A gate that depends on what it gates, said once per circle."""
+    problems: list[str] = []
+    seen: set[str] = set()
+    for name in rewards:
+        path: list[str] = []
+        at: str | None = name
+        while at in rewards and at not in seen and at not in path:
+            path.append(at)
+            at = rewards[at].gate
+        if at in path:
+            circle = [*path[path.index(at) :], at]
+            problems.append(f"rewards.{at}.gate: the gates go round in a circle ({' → '.join(circle)}); remove one")
+        seen |= set(path)
+    return problems

@@ -20,8 +20,10 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from reasoning_rl import recipe_check
+from reasoning_rl.audit import refuse_bad_rewards
 from reasoning_rl.data import load_data
 from reasoning_rl.errors import ReasoningRLError
+from reasoning_rl.grading import Grader
 from reasoning_rl.launch import EXIT_FILE, process_environment
 from reasoning_rl.recipe import Recipe
 from reasoning_rl.recipe_io import RecipeFile, load_recipe
@@ -80,47 +82,47 @@ def run(file: RecipeFile) -> None:
     from reasoning_rl.trl_bridge.stages import RUNNERS, Interrupted, StageInput
 
     args.build_all(recipe, run_dir.root)
-    data = load_data(recipe, {column for item in rewards.rewards for column in item.requires})
+    data = load_data(recipe, rewards.required_columns)
+    for name in {stage.dataset for stage in recipe.stages if stage.kind != "sft"}:
+        rewards.check_rows(f"data.{name}", [row.columns for row in data[name]])
     current = policy.policy_folder(recipe.model)
     tokenizer = policy.load_tokenizer(current, recipe.model)
     refuse_what_would_be_cut(recipe, data, current, tokenizer)
 
     state = PartialState()
-    if state.is_main_process:
-        run_dir.create(file, {name: use.use for name, use in recipe.rewards.items()})
-    state.wait_for_everyone()
-
     engine: Engine | None = None
+    with contextlib.ExitStack() as resources:
+        grader = resources.enter_context(Grader(rewards, recipe.scoring))
+        refuse_bad_rewards(recipe, data, rewards, score=lambda sample: grader.submit(sample).result())
+        if state.is_main_process:
+            run_dir.create(file, {name: use.use for name, use in recipe.rewards.items()})
+        state.wait_for_everyone()
 
-    def engine_with(folder: str) -> Engine:
-        """The run's engine, holding the policy in `folder`."""
-        nonlocal engine
-        if engine is None:
-            engine = Engine(folder, recipe)
-        elif Path(folder).is_dir():
-            engine.load_folder(Path(folder))
-        return engine
+        def engine_with(folder: str) -> Engine:
+            """The run's engine, holding the policy in `folder`."""
+            nonlocal engine
+            if engine is None:
+                engine = Engine(folder, recipe)
+                resources.callback(engine.close)
+            elif Path(folder).is_dir():
+                engine.load_folder(Path(folder))
+            return engine
 
-    try:
         for stage in recipe.stages:
             folder = run_dir.stage(recipe, stage)
             if not folder.done.exists():
                 start = time.monotonic()
-                given = StageInput(
-                    recipe, stage, run_dir, data[stage.dataset], rewards, tokenizer, current, engine_with
-                )
-                result = RUNNERS[stage.kind](given)
+                given = StageInput(recipe, stage, run_dir, data[stage.dataset], grader, tokenizer, current, engine_with)
+                try:
+                    result = RUNNERS[stage.kind](given)
+                except Interrupted:
+                    raise KeyboardInterrupt from None
                 if state.is_main_process:
                     write_json(folder.done, {"minutes": (time.monotonic() - start) / 60, "result": result})
                     write_summary(recipe, run_dir)
                 state.wait_for_everyone()
             if folder.model.exists():
                 current = str(folder.model)
-    except Interrupted:
-        raise KeyboardInterrupt from None
-    finally:
-        if engine is not None:
-            engine.close()
     if state.is_main_process:
         finish(recipe, run_dir, current)
 

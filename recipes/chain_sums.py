@@ -37,10 +37,15 @@ def rows(
 
 
 def trace(row: Mapping[str, Any]) -> str:
-    """A worked completion: one line per addition inside the thinking tags, then the boxed answer."""
+    """A worked completion: a running total in the thinking tags, one small addition per line, then the boxed answer.
+
+    Terms above ten are added in two steps, the ten first: `7 + 12 - 3` is `7`, `+10=17`, `+2=19`, `-3=16`.
+    """
     total, *rest = row["terms"]
-    lines = []
+    lines = [str(total)]
     for term in rest:
-        lines.append(f"{total}{term:+d}={total + term}")
-        total += term
+        ten = 10 if term > 0 else -10
+        for step in (ten, term - ten) if abs(term) > 10 else (term,):
+            total += step
+            lines.append(f"{step:+d}={total}")
     return "<think>" + "\n".join(lines) + "</think>\\boxed{" + str(total) + "}"

@@ -8,29 +8,36 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
 
 from accelerate.utils import gather_object
 
 from reasoning_rl.api import Message, Sample
+from reasoning_rl.errors import ScoringError
 from reasoning_rl.parsing import split_completion
 from reasoning_rl.recipe import Recipe
-from reasoning_rl.scoring import RewardSet, ScoredSample, refuse_broken_grading, verdict_rates
+from reasoning_rl.scoring import ScoredSample, refuse_broken_grading, verdict_rates
+
+
+class Scorer(Protocol):
+    """Scores a batch in order: the run's `Grader`, or a bare `RewardSet` without deadlines."""
+
+    def score_batch(self, samples: Iterable[Sample], /) -> list[ScoredSample]: ...
 
 
 class CombinedReward:
     """Scores a local batch: completions in, totals out (`None` for a void row).
 
     Args:
-        rewards: the rewards of the run.
+        rewards: scores the completions with the rewards of the run.
         recipe: thinking tags and the limit of abstentions.
         eos_ids: tokens that end a completion; one that ends on another is truncated.
     """
 
     __name__ = "total"
 
-    def __init__(self, rewards: RewardSet, recipe: Recipe, eos_ids: frozenset[int]) -> None:
+    def __init__(self, rewards: Scorer, recipe: Recipe, eos_ids: frozenset[int]) -> None:
         self.rewards = rewards
         self.recipe = recipe
         self.eos_ids = eos_ids
@@ -54,9 +61,7 @@ class CombinedReward:
                 prompts, completions, completion_ids, row, row_id, strict=True
             )
         ]
-        scored = self.rewards.score_batch(samples)
-        # Decided on all ranks together: a rank that stopped alone would leave the others waiting for it.
-        refuse_broken_grading(gather_object(scored), self.recipe.scoring.max_abstain_fraction)
+        scored = score_on_all_ranks(self.rewards, samples, self.recipe.scoring.max_abstain_fraction)
         if log_metric:
             _log(scored, log_metric)
         self.last = list(zip(samples, scored, strict=True))
@@ -77,6 +82,27 @@ class CombinedReward:
         return taken
 
 
+def score_on_all_ranks(rewards: Scorer, samples: Sequence[Sample], max_abstain_fraction: float) -> list[ScoredSample]:
+    """Scores of the local samples; whether grading is broken is decided on all ranks together, because a rank that
+    stopped alone would leave the others waiting for it.
+
+    Raises:
+        ScoringError: grading broke down on some rank, or too much of the global batch could not be scored.
+    """
+    scored: list[ScoredSample] = []
+    problem: str | None = None
+    try:
+        scored = rewards.score_batch(samples)
+    except ScoringError as error:
+        problem = str(error)
+    everywhere: list[tuple[str | None, list[ScoredSample]]] = gather_object([(problem, scored)])
+    for other, _ in everywhere:
+        if other:
+            raise ScoringError(other)
+    refuse_broken_grading([item for _, items in everywhere for item in items], max_abstain_fraction)
+    return scored
+
+
 def ledger_row(sample: Sample, scored: ScoredSample) -> dict[str, Any]:
     """One completion with its scores, as written to `rollouts.jsonl` and `completions.jsonl`."""
     return {
@@ -92,6 +118,7 @@ def ledger_row(sample: Sample, scored: ScoredSample) -> dict[str, Any]:
                 "verdict": str(score.verdict),
                 "detail": dict(score.detail),
                 "seconds": round(scored.seconds[name], 6),
+                **(scored.terms[name].explained() if name in scored.terms else {}),
             }
             for name, score in scored.scores.items()
         },

@@ -20,7 +20,6 @@ from datasets import Dataset
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 from transformers.trainer_callback import PrinterCallback
-from trl import SFTTrainer
 from trl.distributed import DistributedBackend
 
 from reasoning_rl.data import Row
@@ -28,14 +27,15 @@ from reasoning_rl.evals.intervals import accuracy
 from reasoning_rl.progress import StageProgress
 from reasoning_rl.recipe import Recipe, Stage
 from reasoning_rl.run_dir import RunDir, StageDir, append_jsonl
-from reasoning_rl.scoring import RewardSet, ScoredSample, refuse_broken_grading
+from reasoning_rl.scoring import ScoredSample
 from reasoning_rl.trl_bridge.args import grpo_config, lora_config, sft_config
 from reasoning_rl.trl_bridge.callbacks import Metrics, SaveOnInterrupt
 from reasoning_rl.trl_bridge.engine import Engine
-from reasoning_rl.trl_bridge.lm_head import use_compact_lm_head
+from reasoning_rl.trl_bridge.lm_head import use_cpu_lm_head
 from reasoning_rl.trl_bridge.policy import eos_token_ids, load_policy, save_policy
 from reasoning_rl.trl_bridge.preflight import tokenize
-from reasoning_rl.trl_bridge.reward_func import CombinedReward, ledger_row
+from reasoning_rl.trl_bridge.reward_func import CombinedReward, Scorer, ledger_row, score_on_all_ranks
+from reasoning_rl.trl_bridge.sft import PackedSFTTrainer
 from reasoning_rl.trl_bridge.trainer import ReasoningTrainer
 from reasoning_rl.trl_bridge.weights import merged_tensors, unwrapped
 
@@ -55,7 +55,7 @@ class StageInput:
     stage: Stage
     run_dir: RunDir
     rows: Sequence[Row]
-    rewards: RewardSet
+    rewards: Scorer
     tokenizer: PreTrainedTokenizerBase
     policy: str
     engine: Callable[[str], Engine]
@@ -74,10 +74,12 @@ class StageInput:
 
 def run_sft(given: StageInput) -> dict[str, Any]:
     """Supervised fine-tuning on the completions of the rows; loss on the completion only (TRL's default)."""
+    use_cpu_lm_head()
     dataset = Dataset.from_list(
         [{"prompt": row.prompt, "completion": [{"role": "assistant", "content": row.completion}]} for row in given.rows]
     )
-    trainer = SFTTrainer(
+    trainer = PackedSFTTrainer(
+        packs=given.recipe.savings.pack_prompts,
         model=load_policy(given.policy, given.recipe.model),
         args=sft_config(given.recipe, given.stage, given.folder.checkpoints),
         train_dataset=dataset,
@@ -89,7 +91,7 @@ def run_sft(given: StageInput) -> dict[str, Any]:
 
 def run_grpo(given: StageInput) -> dict[str, Any]:
     """Reinforcement learning with group-relative advantages."""
-    use_compact_lm_head()
+    use_cpu_lm_head()
     dataset = Dataset.from_list(
         [{"prompt": row.prompt, "row": json.dumps(row.columns), "row_id": row.row_id} for row in given.rows]
     )
@@ -140,9 +142,8 @@ def run_eval(given: StageInput) -> dict[str, Any]:
         for row, group in zip(mine, groups, strict=True)
         for completion in group
     ]
-    local = list(zip(samples, given.rewards.score_batch(samples), strict=True))
-    scored = gather_object(local)
-    refuse_broken_grading([item for _, item in scored], given.recipe.scoring.max_abstain_fraction)
+    local = score_on_all_ranks(given.rewards, samples, given.recipe.scoring.max_abstain_fraction)
+    scored = gather_object(list(zip(samples, local, strict=True)))
     if given.is_main:
         given.folder.completions.unlink(missing_ok=True)
         append_jsonl(given.folder.completions, [{"stage": given.stage.name, **ledger_row(*item)} for item in scored])

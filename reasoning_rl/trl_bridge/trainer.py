@@ -17,7 +17,9 @@ from trl import GRPOConfig, GRPOTrainer
 from reasoning_rl.recipe import Savings
 from reasoning_rl.trl_bridge import savings as exact
 from reasoning_rl.trl_bridge.engine import Engine, EngineGeneration
+from reasoning_rl.trl_bridge.packing import IGNORED, can_pack, pack
 from reasoning_rl.trl_bridge.reward_func import CombinedReward, ledger_row
+from reasoning_rl.trl_bridge.weights import unwrapped
 
 
 class ReasoningTrainer(GRPOTrainer):
@@ -68,6 +70,7 @@ class ReasoningTrainer(GRPOTrainer):
         savings = savings or Savings()
         self._skips_idle_rows = savings.skip_idle_rows and self._idle_rows_are_idle()
         self._reuses_logprobs = savings.reuse_logprobs and self._is_aligned()
+        self._packs = savings.pack_prompts and can_pack(unwrapped(self.model).config)
         self._without_ratio: dict[str, Any] | None = None  # the micro-batch whose ratio is still to be computed
 
     def _idle_rows_are_idle(self) -> bool:
@@ -117,12 +120,48 @@ class ReasoningTrainer(GRPOTrainer):
         self._without_ratio = kept if needs_ratio else None
         return super()._compute_loss(model, kept) * scale
 
-    def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
-        result = super()._get_per_token_logps_and_entropies(*args, **kwargs)
+    def _get_per_token_logps_and_entropies(
+        self, model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, logits_to_keep: int, **kwargs: Any
+    ) -> Any:
+        result = self._logps_and_entropies(model, input_ids, attention_mask, logits_to_keep, **kwargs)
         if self._without_ratio is not None:
             batch, self._without_ratio = self._without_ratio, None
             self._add_ratio(batch, result[0].detach())
         return result
+
+    def _logps_and_entropies(
+        self,
+        model: Any,
+        input_ids: torch.Tensor,  # (B, S)
+        attention_mask: torch.Tensor,  # (B, S)
+        num_scored: int,
+        batch_size: int | None = None,
+        compute_entropy: bool = False,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        """Log-probs and entropies, (B, T) each, and the auxiliary loss of a mixture of experts."""
+        if not self._packs or any(value is not None and value is not False for value in kwargs.values()):
+            return super()._get_per_token_logps_and_entropies(
+                model, input_ids, attention_mask, num_scored, batch_size, compute_entropy, **kwargs
+            )
+        parts = []
+        for start in range(0, len(input_ids), batch_size or len(input_ids)):
+            chosen = slice(start, start + (batch_size or len(input_ids)))
+            ids, mask = input_ids[chosen], attention_mask[chosen]
+            labels = ids.masked_fill(mask == 0, IGNORED)
+            labels[:, :-num_scored] = IGNORED
+            packed = pack(ids, mask, labels)
+            with self.accelerator.autocast():
+                output = model(
+                    input_ids=packed.input_ids,
+                    position_ids=packed.position_ids,
+                    attention_mask=packed.attention_mask,
+                    shift_labels=packed.shift_labels,
+                    fused_lm_head=True,
+                )
+            parts.append([packed.unpack(values, num_scored) for values in (output.log_probs, output.entropy)])
+        logprobs, entropies = (torch.cat(part) for part in zip(*parts, strict=True))
+        return logprobs, entropies if compute_entropy else None, None
 
     def _add_ratio(self, batch: dict[str, Any], logprobs: torch.Tensor) -> None:
         mask = batch["completion_mask"] * batch.get("tool_mask", 1)

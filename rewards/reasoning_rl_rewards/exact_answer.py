@@ -6,10 +6,11 @@ No algebra: `1/2` and `0.5` are equal numbers, `x+1` and `1+x` are different tex
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
-from typing import Literal
+from typing import Any, Literal
 
 from reasoning_rl.api import Sample, Score, Verdict
 
@@ -20,10 +21,13 @@ _NUMBER = re.compile(r"[-+−]?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|(?<
 _WHOLE_NUMBER = re.compile(r"[-+]?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d{1,3})?|[-+]?\d+/\d+")
 _BOX = "\\boxed{"
 
+#: Where a turn ends in the usual chat templates. What a model writes after it is no answer of its own.
+_END_OF_TURN = ("<|im_end|>", "<|im_start|>", "<|endoftext|>", "<|eot_id|>", "<end_of_turn>", "<start_of_turn>")
+
 
 @dataclass(frozen=True)
 class ExactAnswer:
-    """1 when the answer equals the row's gold answer, else 0.
+    """1 when the answer equals the row's gold answer, else 0. Nothing after an end-of-turn marker is read.
 
     Attributes:
         extract: where the answer is read from. `boxed`: the final text holds exactly one distinct `\\boxed{…}`.
@@ -35,30 +39,67 @@ class ExactAnswer:
     extract: Literal["boxed", "last_number", "final_text"] = "boxed"
     column: str = "answer"
 
-    version = 1
+    version = 2
 
     @property
     def requires(self) -> frozenset[str]:
         return frozenset({self.column})
 
+    @property
+    def tolerates(self) -> frozenset[str]:
+        """Prose beside a box is not read; `last_number` is lenient by design."""
+        return {
+            "boxed": frozenset({"retraction"}),
+            "last_number": frozenset(
+                {"echo", "every_box", "gold_in_thinking", "unclosed_thinking", "other_then_gold", "user_turn"}
+            ),
+            "final_text": frozenset[str](),
+        }[self.extract]
+
+    def reference(self, row: Mapping[str, Any]) -> str | None:
+        """The gold answer where it is looked for."""
+        gold = self._gold(row)
+        return None if gold is None else self._written(gold)
+
+    def near_misses(self, row: Mapping[str, Any]) -> list[str]:
+        """A number one too large and one of the other sign; a text with its last letter changed."""
+        gold = self._gold(row)
+        value = _canonical(gold) if gold is not None else ""
+        if isinstance(value, Fraction):
+            return [self._written(str(other)) for other in (value + 1, -value) if other != value]
+        last = next((index for index in reversed(range(len(value))) if value[index].isalnum()), None)
+        if last is None:
+            return []
+        return [self._written(value[:last] + ("b" if value[last] in "aA" else "a") + value[last + 1 :])]
+
     def __call__(self, sample: Sample, /) -> Score:
-        gold = sample.row.get(self.column)
-        if gold is None or isinstance(gold, (list, dict, bool)) or not str(gold).strip():
-            return Score.abstain(Verdict.BAD_REFERENCE, reason=f"column {self.column!r} holds {gold!r}, no answer")
+        gold = self._gold(sample.row)
+        if gold is None:
+            found = sample.row.get(self.column)
+            return Score.abstain(Verdict.BAD_REFERENCE, reason=f"column {self.column!r} holds {found!r}, no answer")
         answers = self._answers(sample)
         distinct = list(dict.fromkeys(map(_canonical, answers)))
         if len(distinct) != 1:
             reason = "several different answers" if distinct else "no answer found"
-            return Score.no_answer(reason=reason, extracted=answers[:4], gold=str(gold))
-        detail = {"extracted": answers[-1], "gold": str(gold)}
-        return Score.correct(**detail) if distinct[0] == _canonical(str(gold)) else Score.wrong(**detail)
+            return Score.no_answer(reason=reason, extracted=answers[:4], gold=gold)
+        detail = {"extracted": answers[-1], "gold": gold}
+        return Score.correct(**detail) if distinct[0] == _canonical(gold) else Score.wrong(**detail)
+
+    def _gold(self, row: Mapping[str, Any]) -> str | None:
+        gold = row.get(self.column)
+        return None if gold is None or isinstance(gold, (list, dict, bool)) or not str(gold).strip() else str(gold)
+
+    def _written(self, answer: str) -> str:
+        return {"boxed": f"{_BOX}{answer}}}", "last_number": f"The answer is {answer}", "final_text": answer}[
+            self.extract
+        ]
 
     def _answers(self, sample: Sample) -> list[str]:
         if self.extract == "boxed":
-            return boxed(sample.completion.final_text)
+            return boxed(_own_turn(sample.completion.final_text))
         if self.extract == "last_number":
-            return _NUMBER.findall(sample.completion.text)[-1:]
-        text = sample.completion.final_text.strip()
+            return _NUMBER.findall(_own_turn(sample.completion.text))[-1:]
+        text = _own_turn(sample.completion.final_text).strip()
         return [text] if text else []
 
 
@@ -77,6 +118,11 @@ def boxed(text: str) -> list[str]:
         contents.append(text[start : end - 1].strip())
         position = text.find(_BOX, end)
     return [content for content in contents if content]
+
+
+def _own_turn(text: str) -> str:
+    """The text up to the first end-of-turn marker."""
+    return text[: min((at for at in map(text.find, _END_OF_TURN) if at >= 0), default=len(text))]
 
 
 def _canonical(answer: str) -> str | Fraction:

@@ -131,6 +131,41 @@ def test_boxes(text: str, gold: str, verdict: Verdict) -> None:
     assert grade(text, gold).verdict is verdict
 
 
+@pytest.mark.parametrize("extract", ["boxed", "last_number", "final_text"])
+@pytest.mark.parametrize("marker", ["<|im_end|>", "<|im_start|>", "<|endoftext|>", "<|eot_id|>", "<end_of_turn>"])
+def test_nothing_after_the_turn_is_read(marker: str, extract: str) -> None:
+    own = {"boxed": "\\boxed{42}", "last_number": "42", "final_text": "42"}[extract]
+    other = {"boxed": "\\boxed{41}", "last_number": "41", "final_text": "41"}[extract]
+    assert grade(f"{own}{marker}\nuser\n{other}", "42", extract=extract).value == 1
+    assert grade(f"{other}{marker}\nuser\n{own}", "42", extract=extract).value == 0
+    assert grade(f"<think>a</think>{marker}{own}", "42", extract=extract).verdict is Verdict.NO_ANSWER
+
+
+@pytest.mark.parametrize(
+    ("gold", "extract", "reference", "near_misses"),
+    [
+        ("42", "boxed", "\\boxed{42}", ["\\boxed{43}", "\\boxed{-42}"]),
+        (42, "final_text", "42", ["43", "-42"]),
+        ("1/2", "last_number", "The answer is 1/2", ["The answer is 3/2", "The answer is -1/2"]),
+        ("0", "boxed", "\\boxed{0}", ["\\boxed{1}"]),
+        ("Paris.", "boxed", "\\boxed{Paris.}", ["\\boxed{Paria}"]),
+        ("\\frac{a}{b}", "boxed", "\\boxed{\\frac{a}{b}}", ["\\boxed{\\frac{a}{a}}"]),
+        ("?", "final_text", "?", []),
+        (None, "boxed", None, []),
+        ([], "boxed", None, []),
+    ],
+)
+def test_what_it_calls_right_and_nearly_right(
+    gold: object, extract: Any, reference: str | None, near_misses: list[str]
+) -> None:
+    reward = ExactAnswer(extract=extract)
+    assert reward.reference({"answer": gold}) == reference
+    assert reward.near_misses({"answer": gold}) == near_misses
+    if reference is not None:
+        assert grade(reference, gold, extract=extract).value == 1
+    assert all(grade(text, gold, extract=extract).value == 0 for text in near_misses)
+
+
 def test_no_answer_says_why() -> None:
     assert grade("nothing", "2").detail == {"reason": "no answer found", "extracted": [], "gold": "2"}
     text = "".join(f"\\boxed{{{i}}}" for i in range(9))

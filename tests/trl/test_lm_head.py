@@ -1,4 +1,4 @@
-"""The compact LM head computes what TRL's own computes, in values and gradients."""
+"""The LM head for CPUs computes what TRL's own computes, in values and gradients."""
 
 from __future__ import annotations
 
@@ -14,13 +14,17 @@ from trl.trainer import utils
 
 from reasoning_rl.trl_bridge import lm_head
 
-STOCK = {"_use_triton": chunked_logprob._use_triton, "_CHUNKED_LOGPROB_CHUNK_SIZE": 32768}
+STOCK = {
+    "_use_triton": chunked_logprob._use_triton,
+    "_CHUNKED_LOGPROB_CHUNK_SIZE": 32768,
+    "_ChunkedLogProbFunction": chunked_logprob.ChunkedLogProbFunction,
+}
 
 
 def outputs_and_gradients(folder: Path, *, lora: bool) -> tuple[Any, dict[str, torch.Tensor]]:
     torch.manual_seed(1)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    utils.add_fused_lm_head(model, temperature=0.9, outputs=("log_probs", "entropy"))
+    utils.add_fused_lm_head(model, temperature=0.9, outputs=("log_probs", "entropy", "is_top1"))
     if lora:
         model = get_peft_model(model, LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False))
     generator = torch.Generator().manual_seed(2)
@@ -33,17 +37,58 @@ def outputs_and_gradients(folder: Path, *, lora: bool) -> tuple[Any, dict[str, t
     return output, {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
 
+@pytest.mark.parametrize("max_logits_mb", [1024, 0], ids=["kept", "tiles"])
 @pytest.mark.parametrize("lora", [True, False], ids=["lora", "full"])
-def test_compact_head_equals_stock(lora: bool, tiny_policy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cpu_head_equals_stock(
+    lora: bool, max_logits_mb: int, tiny_policy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name, value in STOCK.items():
         monkeypatch.setattr(utils, name, value)
     stock, stock_gradients = outputs_and_gradients(tiny_policy, lora=lora)
-    lm_head.use_compact_lm_head()
-    compact, compact_gradients = outputs_and_gradients(tiny_policy, lora=lora)
+    monkeypatch.setattr(lm_head, "MAX_LOGITS_MB", max_logits_mb)
+    lm_head.use_cpu_lm_head()
+    ours, our_gradients = outputs_and_gradients(tiny_policy, lora=lora)
 
-    assert utils._use_triton is not STOCK["_use_triton"]
-    torch.testing.assert_close(compact.log_probs, stock.log_probs, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(compact.entropy, stock.entropy, rtol=1e-5, atol=1e-5)
-    assert len(stock_gradients) > 10 and compact_gradients.keys() == stock_gradients.keys()
+    assert utils._ChunkedLogProbFunction is lm_head.CpuLogProb
+    torch.testing.assert_close(ours.log_probs, stock.log_probs, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(ours.entropy, stock.entropy, rtol=1e-5, atol=1e-5)
+    assert torch.equal(ours.is_top1, stock.is_top1)
+    assert len(stock_gradients) > 10 and our_gradients.keys() == stock_gradients.keys()
     for name, gradient in stock_gradients.items():
-        torch.testing.assert_close(compact_gradients[name], gradient, rtol=1e-4, atol=1e-5, msg=name)
+        torch.testing.assert_close(our_gradients[name], gradient, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def head(rows: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Hidden states, weight and targets of a small head whose likeliest tokens are clear."""
+    generator = torch.Generator().manual_seed(3)
+    hidden = torch.randn(rows, 16, generator=generator).requires_grad_()
+    weight = torch.randn(100, 16, generator=generator).requires_grad_()
+    return hidden, weight, torch.randint(0, 100, (rows,), generator=generator)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 32, 33, 70])
+def test_values_and_gradients_equal_the_formula(rows: int) -> None:
+    """log softmax(z / T) at the target and -sum(p log p), written out; several block sizes."""
+    hidden, weight, targets = head(rows)
+    logprobs, entropy, _, _, is_top1 = lm_head.CpuLogProb.apply(
+        hidden, weight, None, targets, 0.7, 4096, None, 1.3, ("log_probs", "entropy", "is_top1")
+    )
+    assert logprobs is not None and entropy is not None and is_top1 is not None
+    log_p = (1.3 / 0.7 * hidden @ weight.T).log_softmax(-1)
+    expected = log_p[torch.arange(rows), targets], -(log_p.exp() * log_p).sum(-1)
+    torch.testing.assert_close(logprobs, expected[0])
+    torch.testing.assert_close(entropy, expected[1])
+    assert torch.equal(is_top1, log_p.argmax(-1) == targets)
+    gradients = torch.autograd.grad((2 * logprobs + 0.5 * entropy).sum(), (hidden, weight))
+    wanted = torch.autograd.grad((2 * expected[0] + 0.5 * expected[1]).sum(), (hidden, weight))
+    for ours, theirs in zip(gradients, wanted, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_a_second_backward_pass_is_refused() -> None:
+    hidden, weight, targets = head(3)
+    logprobs = lm_head.CpuLogProb.apply(hidden, weight, None, targets, 1.0, 4096, None, 1.0, ("log_probs",))[0]
+    assert logprobs is not None
+    logprobs.sum().backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="one backward pass"):
+        logprobs.sum().backward()

@@ -64,7 +64,7 @@ def make_trainer(
         reward=CombinedReward(rewards, recipe, frozenset({tokenizer.eos_token_id})),
         args=config,
         on_rollouts=lambda rows: None,
-        savings=Savings(skip_idle_rows=True, reuse_logprobs=True),
+        savings=Savings(),
         model=AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32),
         train_dataset=dataset,
         processing_class=tokenizer,
@@ -87,7 +87,10 @@ def loss_and_gradients(
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     assert trainer.model is not None
     trainer.model.zero_grad()
+    ours = compute is not GRPOTrainer._compute_loss
+    packs, trainer._packs = trainer._packs, trainer._packs and ours
     loss = compute(trainer, trainer.model, copy.copy(batch))
+    trainer._packs = packs
     loss.backward()
     gradients = {n: p.grad.clone() for n, p in trainer.model.named_parameters() if p.grad is not None}
     return loss.detach(), gradients
@@ -120,7 +123,7 @@ def test_losses_and_gradients_equal_stock(
 def compare(trainer: ReasoningTrainer, batch: dict[str, Any]) -> None:
     idle = batch["advantages"] == 0
     assert 0 < int(idle.sum()) < 16  # some rows to leave out and some to train
-    assert trainer._skips_idle_rows and trainer._reuses_logprobs
+    assert trainer._skips_idle_rows and trainer._reuses_logprobs and trainer._packs
     # Unequal lengths, and one row that is masked whole, as mask_truncated_completions does.
     lengths = torch.tensor([12 - 5 * i % 11 for i in range(16)])
     lengths[2] = 0

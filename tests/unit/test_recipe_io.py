@@ -379,3 +379,41 @@ def test_weights_of_0_are_fine_without_grpo(recipe_tree: Tree, write_recipe: Cal
     stages = [{"name": "e", "kind": "eval"}]
     path = write_recipe(recipe_tree(rewards={"correct": {"use": "exact_answer", "weight": 0.0}}, stages=stages))
     assert load_recipe(path).recipe.rewards["correct"].weight == 0
+
+
+@pytest.mark.parametrize(
+    ("other", "problems"),
+    [
+        ({"gate": "formt"}, ["rewards.other.gate: found 'formt', expected another of rewards ['correct', 'third']"]),
+        ({"gate": "other"}, ["rewards.other.gate: the gates go round in a circle (other → other); remove one"]),
+        ({"gate": "third"}, ["rewards.third.gate: the gates go round in a circle (third → other → third); remove one"]),
+        ({"clip": [1, 0]}, ["rewards.other.clip: found [1.0, 0.0], expected [low, high] with low at most high"]),
+        ({"clip": [1]}, ["rewards.other.clip: found [1]"]),
+        ({"when": {"kind": []}}, ["rewards.other.when.kind: found an empty list, so the reward would apply to no row"]),
+        ({"timeout_s": 0}, ["rewards.other.timeout_s: found 0"]),
+        ({"gates": "x"}, ["rewards.other.gates: unknown key; did you mean 'gate'?"]),
+    ],
+    ids=["unknown", "itself", "circle", "clip", "clip length", "when", "deadline", "key"],
+)
+def test_composition_problems_carry_the_line(
+    recipe_tree: Callable[..., dict[str, Any]],
+    write_recipe: Callable[..., Path],
+    other: dict[str, Any],
+    problems: list[str],
+) -> None:
+    rewards = {
+        "correct": {"use": "exact_answer", "gate": "third"},
+        "other": {"use": "think_format", **other},
+        "third": {"use": "think_format", "gate": "other"},
+    }
+    if other.get("gate") != "third":
+        del rewards["third"]["gate"]
+    path = write_recipe(recipe_tree(rewards=rewards))
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(path)
+    lines = path.read_text().splitlines()
+    for found, expected in zip(caught.value.problems, problems, strict=True):
+        where, _, sentence = found.removeprefix(f"{path}:").partition(": ")
+        key = expected.split(":")[0].rpartition(".")[2]
+        assert lines[int(where) - 1].strip().startswith(f"{key}:"), found
+        assert sentence.startswith(expected)

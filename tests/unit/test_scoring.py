@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from reasoning_rl.api import Completion, Reward, Sample, Score, Verdict
-from reasoning_rl.errors import ScoringError
+from reasoning_rl.errors import DataError, ScoringError
 from reasoning_rl.recipe import Recipe
 from reasoning_rl.scoring import RewardSet, ScoredSample, WeightedReward, refuse_broken_grading, verdict_rates
 
@@ -204,3 +204,117 @@ def test_broken_grading_stops_the_run(samples: list[ScoredSample], limit: float,
         refuse_broken_grading(samples, limit)
     for part in expected:
         assert part in str(caught.value)
+
+
+def composed(*rewards: WeightedReward, row: dict[str, Any] | None = None) -> ScoredSample:
+    return RewardSet(rewards).score(Sample([], SAMPLE.completion, row or {}))
+
+
+def weighted(name: str, score: Score, weight: float = 1.0, **composition: Any) -> WeightedReward:
+    return WeightedReward(name, always(score), weight, **composition)
+
+
+@pytest.mark.parametrize(
+    ("value", "clip", "total", "is_clipped"),
+    [(0.5, (0.0, 1.0), 1.0, False), (3.0, (0.0, 1.0), 2.0, True), (-3.0, (-0.5, 1.0), -1.0, True)],
+    ids=["inside", "above", "below"],
+)
+def test_clip(value: float, clip: tuple[float, float], total: float, is_clipped: bool) -> None:
+    scored = composed(weighted("a", partial(value), 2.0, clip=clip))
+    assert scored.total == total
+    assert scored.scores["a"].value == value
+    expected = {"weight": 2.0, "contribution": total, **({"clipped": True} if is_clipped else {})}
+    assert scored.terms["a"].explained() == expected
+
+
+@pytest.mark.parametrize(
+    ("gate", "total", "gated_by"),
+    [
+        (Score.correct(), 2.1, None),
+        (partial(1.5), 2.15, None),
+        (partial(0.99), 0.099, "format"),
+        (Score.wrong(), 0.0, "format"),
+        (BROKEN, None, "format"),
+        (SILENT, None, "format"),
+    ],
+    ids=["open", "more than full", "not full", "closed", "fault", "not applicable"],
+)
+def test_gate(gate: Score, total: float | None, gated_by: str | None) -> None:
+    scored = composed(weighted("correct", Score.correct(), 2.0, gate="format"), weighted("format", gate, 0.1))
+    assert scored.total == (None if total is None else pytest.approx(total))
+    assert scored.scores["correct"] == Score.correct()
+    assert scored.terms["correct"].explained().get("gated_by") == gated_by
+
+
+def test_a_gate_that_does_not_apply_leaves_the_others() -> None:
+    rewards = (weighted("a", Score.correct(), 2.0, gate="g"), weighted("g", SILENT, 0.0), weighted("b", partial(0.5)))
+    assert composed(*rewards).total == 0.5
+
+
+def test_gates_of_gates_and_clipped_gates() -> None:
+    """`c` is open only when `b` scored full and its own gate is open; a clip of the gate closes nothing."""
+    a, b = weighted("a", Score.wrong(), 0.0), weighted("b", Score.correct(), 0.0, gate="a")
+    assert composed(a, b, weighted("c", Score.correct(), gate="b")).total == 0.0
+    a = weighted("a", Score.correct(), 0.0, clip=(0.0, 0.2))
+    assert composed(a, b, weighted("c", Score.correct(), gate="b")).total == 1.0
+
+
+def test_a_gate_holds_back_a_penalty_too() -> None:
+    assert composed(weighted("p", partial(-1.0), gate="g"), weighted("g", Score.wrong(), 0.0)).total == 0.0
+
+
+@pytest.mark.parametrize(
+    ("when", "row", "applies"),
+    [
+        ({"kind": "math"}, {"kind": "math"}, True),
+        ({"kind": "math"}, {"kind": "code"}, False),
+        ({"kind": "math"}, {}, False),
+        ({"kind": ["math", "code"]}, {"kind": "code"}, True),
+        ({"kind": ["math", "code"], "level": 3}, {"kind": "math", "level": 2}, False),
+        ({"level": 1}, {"level": True}, False),
+        ({"level": 1}, {"level": 1.0}, True),
+        ({"hard": True}, {"hard": 1}, False),
+        ({"kind": None}, {}, True),
+    ],
+)
+def test_when(when: dict[str, Any], row: dict[str, Any], applies: bool) -> None:
+    scored = composed(weighted("a", Score.correct(), 2.0, when=when), weighted("b", Score.correct(), 1.0), row=row)
+    assert scored.total == (3.0 if applies else 1.0)
+    assert scored.scores["a"].verdict is (Verdict.CORRECT if applies else Verdict.NOT_APPLICABLE)
+
+
+def test_a_row_to_which_nothing_applies_is_void() -> None:
+    assert composed(weighted("a", Score.correct(), when={"kind": "math"}), row={"kind": "code"}).total is None
+
+
+def needs(column: str) -> Any:
+    def reward(sample: Sample) -> Score:
+        return Score.correct()
+
+    setattr(reward, "requires", frozenset({column}))  # noqa: B010
+    return reward
+
+
+def test_columns_of_rewards_that_apply_to_some_rows() -> None:
+    math_reward = WeightedReward("m", needs("answer"), 1.0, when={"kind": "math"})
+    code_reward = WeightedReward("c", needs("tests"), 1.0, when={"kind": "code"})
+    rewards = RewardSet((math_reward, code_reward, WeightedReward("f", needs("x"), 1.0)))
+    rows = [{"kind": "math", "answer": "1"}, {"kind": "code", "tests": []}]
+    assert rewards.required_columns == {"x"}
+    rewards.check_rows("data.train", rows)
+    with pytest.raises(DataError, match=r"data\.train: row 2 has no column 'tests', which rewards\.c needs"):
+        rewards.check_rows("data.train", [*rows, {"kind": "code"}])
+    with pytest.raises(DataError, match=r"no row has the column 'kind' of rewards\.m\.when"):
+        rewards.check_rows("data.train", [{"answer": "1"}])
+
+
+def test_composition_from_a_recipe(recipe_tree: Callable[..., dict[str, Any]]) -> None:
+    uses = {
+        "correct": {"use": "exact_answer", "gate": "format", "clip": [0, 0.5], "when": {"a": [1, 2]}, "timeout_s": 2},
+        "format": {"use": "think_format", "weight": 0.25},
+    }
+    (correct, fmt) = RewardSet.from_recipe(Recipe.model_validate(recipe_tree(rewards=uses))).rewards
+    assert (correct.gate, correct.clip, correct.when, correct.timeout_s) == ("format", (0, 0.5), {"a": [1, 2]}, 2)
+    assert (correct.use, fmt.use, fmt.gate, fmt.clip, fmt.when, fmt.weight) == (
+        "exact_answer", "think_format", None, None, {}, 0.25,
+    )  # fmt: skip

@@ -1,0 +1,64 @@
+"""`PackedSFTTrainer`: TRL's SFTTrainer on packed micro-batches.
+
+The loss is TRL's. Only the layout of the model inputs differs: what the sequences have in common (the system text) is
+computed once and nothing is padding (`packing`; pinned against TRL by tests/trl/test_packed_sft.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from trl import SFTConfig, SFTTrainer
+
+from reasoning_rl.trl_bridge.packing import can_pack, pack
+from reasoning_rl.trl_bridge.weights import unwrapped
+
+#: Key under which the number of tokens before packing travels to `compute_loss`.
+_NUM_TOKENS = "num_tokens_unpacked"
+
+
+@dataclass(frozen=True, slots=True)
+class PackingCollator:
+    """TRL's padded batch, packed."""
+
+    pad: Callable[[Sequence[Any]], dict[str, Any]]
+
+    def __call__(self, examples: Sequence[Any]) -> dict[str, Any]:
+        batch = self.pad(examples)
+        packed = pack(batch["input_ids"], batch["attention_mask"], batch["labels"])
+        return {
+            "input_ids": packed.input_ids,
+            "position_ids": packed.position_ids,
+            "attention_mask": packed.attention_mask,
+            "labels": packed.shift_labels,  # unread beside shift_labels; the Trainer counts targets only if it is there
+            "shift_labels": packed.shift_labels,
+            _NUM_TOKENS: batch["attention_mask"].sum(),
+        }
+
+
+class PackedSFTTrainer(SFTTrainer):
+    """SFT with packed micro-batches, for models that take any attention mask, unless TRL packs by itself.
+
+    Args:
+        packs: whether to pack at all (`savings.pack_prompts`).
+        **kwargs: those of `trl.SFTTrainer`.
+    """
+
+    def __init__(self, *, packs: bool = True, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        assert isinstance(self.args, SFTConfig) and self.model is not None
+        trl_packs = self.args.packing or self.args.padding_free
+        if packs and not trl_packs and can_pack(unwrapped(self.model).config):
+            self.data_collator = PackingCollator(self.data_collator)
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        num_tokens = inputs.pop(_NUM_TOKENS, None)
+        seen = self._total_train_tokens
+        loss = super().compute_loss(model, inputs, *args, **kwargs)
+        if num_tokens is not None and self.model.training:  # pyright: ignore
+            # TRL counts the ones of the attention mask, which is a square here.
+            self._total_train_tokens = seen + int(self.accelerator.gather_for_metrics(num_tokens).sum())
+            self._metrics["train"]["num_tokens"] = [self._total_train_tokens]
+        return loss
