@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
+import torch
 from trl import SFTConfig, SFTTrainer
 
 from reasoning_rl.trl_bridge.packing import can_pack, pack
@@ -59,6 +60,7 @@ class PackedSFTTrainer(SFTTrainer):
         loss = super().compute_loss(model, inputs, *args, **kwargs)
         if num_tokens is not None and self.model.training:  # pyright: ignore
             # TRL counts the ones of the attention mask, which is a square here.
-            self._total_train_tokens = seen + int(self.accelerator.gather_for_metrics(num_tokens).sum())
+            total = cast(torch.Tensor, self.accelerator.reduce(num_tokens, reduction="sum"))
+            self._total_train_tokens = seen + int(total)
             self._metrics["train"]["num_tokens"] = [self._total_train_tokens]
         return loss
