@@ -17,7 +17,7 @@ from reasoning_rl_rewards.reading import boxed, own_turn
 # `Answer: `, `**Answer:** `, `The answer is `; every repeat is bounded, so that it takes linear time.
 _SAID = re.compile(r"\banswer[*_\s]{0,8}(?:\bis\b|[:=])[*_\s]{0,8}:?", re.IGNORECASE)
 _WRAPPED = re.compile(r"\\(?:text|textbf|mathrm|mathbf|mathsf)\s?\{([^{}]*)\}")
-_LABEL = re.compile(r"[(\[]?([A-Za-z])(?!\w)[)\]]?([.:,;)\-–—]?)")
+_LABEL = re.compile(r"([(\[]?)([A-Za-z])(?!\w)([)\]]?\s?[.:,;(\-–—]?)")
 _MARKUP = " \t\n\r*_$`\"'"
 # No choice is written with more.
 _MAX_CHARS = 1000
@@ -54,7 +54,9 @@ class ChoiceAnswer:
         if set(self.letters) - set(string.ascii_uppercase):
             raise ValueError(f"letters: found {self.letters!r}, expected letters from A to Z")
         if self.gold == "text" and self.choices_column is None:
-            raise ValueError("gold: found 'text' without choices_column, expected the column with the options' texts too")
+            raise ValueError(
+                "gold: found 'text' without choices_column, expected the column with the options' texts too"
+            )
 
     @property
     def requires(self) -> frozenset[str]:
@@ -124,7 +126,7 @@ class ChoiceAnswer:
                 continue
             letter = self._letter(line, choices)
             label = _LABEL.match(line)
-            if letter or (label and label[1] in self.letters):
+            if letter or (label and label[2] in self.letters):
                 said = True
                 answers.append(letter or line[:40])
         if not boxes and not said and (letter := self._letter(text, choices)):
@@ -139,13 +141,12 @@ class ChoiceAnswer:
         if _plain(written) in choices:
             return self.letters[choices.index(_plain(written))]
         label = _LABEL.match(written)
-        if not label or label[1].upper() not in (self.letters[: len(choices)] if choices else self.letters):
+        if not label or label[2].upper() not in (self.letters[: len(choices)] if choices else self.letters):
             return None
-        letter, rest = label[1].upper(), written[label.end() :].strip(_MARKUP + ".)]")
+        letter, rest = label[2].upper(), written[label.end() :].strip(_MARKUP + ".)]")
         if not rest:
             return letter
-        is_label = label[0].startswith(("(", "[")) or label[0][-1] in ".:,;)-–—]"
-        if not is_label or not label[1].isupper():
+        if not (label[1] or label[3].strip()) or not label[2].isupper():
             return None
         if choices and _plain(rest) in choices:
             return letter if choices[self.letters.index(letter)] == _plain(rest) else None

@@ -36,7 +36,7 @@ class JsonSchema:
 
     version = 1
     #: Any JSON may be valid, and what an answer should say is not asked.
-    tolerates = frozenset({"constant", "placeholder", "prompt_numbers", "echo", "hedge", "look_alikes"})
+    tolerates = frozenset({"constant", "prompt_numbers", "look_alikes"})
 
     def __post_init__(self) -> None:
         if (self.schema is None) == (self.column is None):
@@ -113,7 +113,7 @@ def _checked(schema: str) -> tuple[Any, str | None]:
     """The validator of a schema, or what is wrong with the schema."""
     import jsonschema
     from jsonschema.validators import validator_for
-    from referencing.jsonschema import SPECIFICATIONS
+    from jsonschema_specifications import REGISTRY
 
     tree = json.loads(schema)
     cls = validator_for(tree, default=jsonschema.Draft202012Validator)
@@ -122,7 +122,7 @@ def _checked(schema: str) -> tuple[Any, str | None]:
     except jsonschema.SchemaError as error:
         return None, f"{error.json_path}: {error.message}"[:200]
     # With a registry of its own it resolves references inside the schema and to the published drafts, and fetches nothing.
-    return cls(tree, registry=SPECIFICATIONS), None
+    return cls(tree, registry=REGISTRY), None
 
 
 def _is_json(text: str) -> bool:

@@ -32,7 +32,17 @@ _SCRIPTS: dict[str, tuple[str, ...]] = {
     "zh": _HAN,
 }
 #: Symbols made of letters, which every language uses.
-_NEUTRAL = ("MATHEMATICAL", "DOUBLE-STRUCK", "SCRIPT", "BLACK-LETTER", "MICRO", "OHM", "KELVIN", "ANGSTROM", "SUPERSCRIPT")
+_NEUTRAL = (
+    "MATHEMATICAL",
+    "DOUBLE-STRUCK",
+    "SCRIPT",
+    "BLACK-LETTER",
+    "MICRO",
+    "OHM",
+    "KELVIN",
+    "ANGSTROM",
+    "SUPERSCRIPT",
+)
 # A LaTeX command, or a Latin or Greek letter on its own: a name in a formula.
 _FORMULA = re.compile(r"\\[A-Za-z]+|(?<![^\W\d_])[A-Za-zα-ωΑ-Ω](?![^\W\d_])")
 

@@ -45,7 +45,9 @@ class Regex:
         try:
             _compiled(self.pattern)
         except (re.error, RecursionError, OverflowError) as error:
-            raise ValueError(f"pattern: {error} in {self.pattern!r:.200}; see the documentation of Python's re") from None
+            raise ValueError(
+                f"pattern: {error} in {self.pattern!r:.200}; see the documentation of Python's re"
+            ) from None
 
     @property
     def tolerates(self) -> frozenset[str]:

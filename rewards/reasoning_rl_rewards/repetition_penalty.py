@@ -15,7 +15,8 @@ from reasoning_rl_rewards.reading import Part, part_of
 class RepetitionPenalty:
     """`max_penalty` times the share of n-grams that occurred earlier in the same completion: 1 - distinct / all.
 
-    The n-gram penalty of "Demystifying Long Chain-of-Thought Reasoning" (arXiv 2502.03373) as a share of the whole text.
+    After "Demystifying Long Chain-of-Thought Reasoning" (arXiv 2502.03373), whose penalty goes to each repeated token;
+    here the whole completion bears it, as TRL's `get_repetition_penalty_reward` has it too.
     Honest reasoning repeats short n-grams ("so x is", "= 2 +") too: with a small `ngram_size` long completions lose
     something in any case. It is at most 0, so it can be no gate.
 

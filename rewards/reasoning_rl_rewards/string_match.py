@@ -80,7 +80,9 @@ class StringMatch:
     def _golds(self, row: Mapping[str, Any]) -> list[str]:
         found = row.get(self.column)
         texts = found if isinstance(found, Sequence) and not isinstance(found, str) else [found]
-        is_text = [isinstance(text, (str, int, float)) and not isinstance(text, bool) and str(text).strip() for text in texts]
+        is_text = [
+            isinstance(text, (str, int, float)) and not isinstance(text, bool) and str(text).strip() for text in texts
+        ]
         return [str(text).strip() for text in texts] if all(is_text) else []
 
     def _is_right(self, answer: str, golds: list[str]) -> bool:
