@@ -1,8 +1,10 @@
 """`reasoning_gym`: the verifier that the library reasoning-gym has for a task, on the rows that its source makes.
 
 Needs the extra `gym`. Some verifiers of the library hand the answer to Python's `eval`, plainly or through sympy: for these
-tasks only answers that can call nothing are passed on. What a verifier accepts is otherwise its own affair: `puzzle24`, for
-one, does not ask whether the numbers are those of the question.
+tasks only answers that can call nothing are passed on (`Integral(…)` neither, which would pass for any integral). What a
+verifier accepts is otherwise its own affair, and some accept too much, as of 0.1.25: `game_of_life_halting` any answer,
+`puzzle24` any four numbers in range that make 24, `number_sorting` numbers that are off by 1. The audit finds the first and
+the last.
 """
 
 from __future__ import annotations
@@ -84,7 +86,9 @@ class ReasoningGym:
     def reference(self, row: Mapping[str, Any]) -> str | None:
         """The library's answer where it is looked for; `None` where it has none or it cannot stand there."""
         gold = row.get("answer")
-        return written_at(gold, self.extract) if isinstance(gold, str) and _entry(row) else None
+        if not isinstance(gold, str) or not _entry(row) or not _can_be_evaluated(str(row["task"]), gold):
+            return None
+        return written_at(gold, self.extract)
 
     def __call__(self, sample: Sample, /) -> Score:
         entry = _entry(sample.row)
