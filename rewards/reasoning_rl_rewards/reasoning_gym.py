@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import string
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -50,7 +51,7 @@ class ReasoningGym:
     Rows come from `source: reasoning_gym:<task>`, which writes the columns that it needs: `task`, `task_options` and
     `metadata` (JSON text, so that they survive files and Arrow tables) beside `prompt` and `answer`. Some tasks have no
     `answer`, only a verifier. When the verifier fails on the answer, the answer is wrong; when it fails on the row's own
-    answer as well, the row is not scored.
+    answer as well (on an empty one where there is none), the row is not scored.
 
     Attributes:
         extract: where the answer is read from. `boxed`: the final text holds exactly one distinct `\\boxed{…}`; an answer
@@ -89,6 +90,20 @@ class ReasoningGym:
         if not isinstance(gold, str) or not _entry(row) or not _can_be_evaluated(str(row["task"]), gold):
             return None
         return written_at(gold, self.extract)
+
+    def near_misses(self, row: Mapping[str, Any]) -> list[str]:
+        """The library's answer with its first digit changed, else its last letter."""
+        gold = row.get("answer") if self.reference(row) else None
+        if not isinstance(gold, str):
+            return []
+        first = next((at for at, character in enumerate(gold) if character in string.digits), None)
+        last = next((at for at in reversed(range(len(gold))) if gold[at].isalpha()), None)
+        at = last if first is None else first
+        if at is None:
+            return []
+        other = str(int(gold[at]) % 9 + 1) if at == first else "b" if gold[at] in "aA" else "a"
+        written = written_at(gold[:at] + other + gold[at + 1 :], self.extract)
+        return [] if written is None else [written]
 
     def __call__(self, sample: Sample, /) -> Score:
         entry = _entry(sample.row)
@@ -156,19 +171,17 @@ def _verifier(task: str, options: str) -> Verifier:
 
 
 def _failed(error: Exception, verifier: Verifier, row: Mapping[str, Any], detail: dict[str, Any]) -> Score:
-    """The verifier raised on the answer: the model's fault, unless it raises on the row's own answer too."""
+    """The verifier raised on the answer: the model's fault, unless it raises on the row's own answer too (on an empty one
+    where the row has none)."""
     reason = f"the verifier failed with {type(error).__name__}: {error}"[:300]
-    entry = _entry(row)
-    gold = entry["answer"] if entry else None
+    entry = _entry(row) or {}
     try:
-        if entry and gold is not None:
-            verifier(gold, entry)
-            return Score.wrong(**detail, reason=reason)
+        verifier(entry.get("answer") or "", entry)
     except MemoryError:
         raise
     except Exception:  # noqa: BLE001 - then it is the row's fault, or the library's
-        pass
-    return Score.abstain(Verdict.BAD_REFERENCE, **detail, reason=reason)
+        return Score.abstain(Verdict.BAD_REFERENCE, **detail, reason=reason)
+    return Score.wrong(**detail, reason=reason)
 
 
 def _can_be_evaluated(task: str, answer: str) -> bool:

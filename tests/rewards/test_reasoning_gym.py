@@ -158,19 +158,25 @@ def test_every_verifier_that_evaluates_is_guarded() -> None:
     assert evaluating - trusted == EVALUATED_LITERALS | EVALUATED_EXPRESSIONS
 
 
-def test_a_verifier_that_fails_on_the_answer_only_is_the_models_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    (row, *_) = rows_of("chain_sum", 1)
-    task = DATASETS["chain_sum"][0]
-    original = task.score_answer
+@pytest.mark.parametrize(("task", "answer"), [("prime_factorization", "odd"), ("coin_flip", "1e999"), ("boxnet", "[1]")])
+def test_a_verifier_that_fails_on_the_answer_only_is_the_models_fault(task: str, answer: str) -> None:
+    score = grade(rows_of(task, 1)[0], answer)
+    assert score.verdict is Verdict.WRONG
+    assert score.detail["reason"].startswith("the verifier failed with ")
 
-    def fails(self: Any, answer: str, entry: dict[str, Any]) -> float:
-        if answer == entry["answer"] and not entry["metadata"].get("broken"):
-            return original(self, answer, entry)
-        raise KeyError(answer)
 
-    monkeypatch.setattr(task, "score_answer", fails)
-    assert grade(row, "odd").verdict is Verdict.WRONG
-    assert grade({**row, "metadata": '{"broken": true}'}, "odd").verdict is Verdict.BAD_REFERENCE
+@pytest.mark.parametrize("task", ["calendar_arithmetic", "sudoku", "tower_of_hanoi"])
+def test_a_verifier_that_fails_on_the_row_abstains(task: str) -> None:
+    score = grade({**rows_of(task, 1)[0], "metadata": "{}"}, "odd")
+    assert score.verdict is Verdict.BAD_REFERENCE
+    assert score.detail["reason"].startswith("the verifier failed with KeyError")
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("answer", ["[1]", "{}", "null", "nan", "1/0", "-", "9" * 5000], ids=["list", "object", "null", "nan", "1/0", "-", "digits"])
+def test_no_answer_buys_an_abstention(task: str, answer: str) -> None:
+    score = grade(rows_of(task, 1)[0], answer)
+    assert score.value is not None, score.detail
 
 
 @pytest.mark.parametrize(
