@@ -16,9 +16,9 @@ from reasoning_rl.testing import check_reward, make_sample
 from reasoning_rl.trials import beside
 
 reasoning_gym = pytest.importorskip("reasoning_gym", reason="needs the extra gym")
-from reasoning_gym.factory import DATASETS
+from reasoning_gym.factory import DATASETS  # noqa: E402
 
-from reasoning_rl_rewards.reasoning_gym import EVALUATED_EXPRESSIONS, EVALUATED_LITERALS, ReasoningGym
+from reasoning_rl_rewards.reasoning_gym import EVALUATED_EXPRESSIONS, EVALUATED_LITERALS, ReasoningGym  # noqa: E402
 
 TASKS = sorted(set(DATASETS) - {"composite"})  # which is made of other tasks
 #: The verifier plays the answer through; the library has no answer of its own.
@@ -158,7 +158,9 @@ def test_every_verifier_that_evaluates_is_guarded() -> None:
     assert evaluating - trusted == EVALUATED_LITERALS | EVALUATED_EXPRESSIONS
 
 
-@pytest.mark.parametrize(("task", "answer"), [("prime_factorization", "odd"), ("coin_flip", "1e999"), ("boxnet", "[1]")])
+@pytest.mark.parametrize(
+    ("task", "answer"), [("prime_factorization", "odd"), ("coin_flip", "1e999"), ("boxnet", "[1]")]
+)
 def test_a_verifier_that_fails_on_the_answer_only_is_the_models_fault(task: str, answer: str) -> None:
     score = grade(rows_of(task, 1)[0], answer)
     assert score.verdict is Verdict.WRONG
@@ -173,7 +175,11 @@ def test_a_verifier_that_fails_on_the_row_abstains(task: str) -> None:
 
 
 @pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("answer", ["[1]", "{}", "null", "nan", "1/0", "-", "9" * 5000], ids=["list", "object", "null", "nan", "1/0", "-", "digits"])
+@pytest.mark.parametrize(
+    "answer",
+    ["[1]", "{}", "null", "nan", "1/0", "-", "9" * 5000],
+    ids=["list", "object", "null", "nan", "1/0", "-", "digits"],
+)
 def test_no_answer_buys_an_abstention(task: str, answer: str) -> None:
     score = grade(rows_of(task, 1)[0], answer)
     assert score.value is not None, score.detail
