@@ -42,7 +42,13 @@ def test_values(num_tokens: int, right: float, wrong: float) -> None:
 
 
 def test_settings_of_the_paper() -> None:
-    options = {"correct_short": 2.0, "correct_long": 1.0, "wrong_short": -10.0, "wrong_long": 0.0, "truncated": -10.0}
+    options: dict[str, Any] = {
+        "correct_short": 2.0,
+        "correct_long": 1.0,
+        "wrong_short": -10.0,
+        "wrong_long": 0.0,
+        "truncated": -10.0,
+    }
     for answer, values in (("\\boxed{4}", (2.0, 1.5, 1.0)), ("\\boxed{5}", (-10.0, -5.0, 0.0))):
         found = [grade(answer, num_tokens, **options).value for num_tokens in (0, 50, 100)]
         assert found == pytest.approx(values, abs=1e-12)
