@@ -77,23 +77,31 @@ def train(recipe: RecipeArgument, overrides: OverridesArgument = None) -> None:
 
 
 @app.command()
-def rewards() -> None:
-    """List the registered rewards with their origin and options."""
-    from inspect import Parameter
+def rewards(
+    name: Annotated[
+        str | None,
+        typer.Argument(help="Show all about one: its name, module:Attr or file.py:Attr.", show_default=False),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """List the registered rewards with origin, version, columns and options."""
+    import json
 
     from reasoning_rl.errors import ReasoningRLError
-    from reasoning_rl.plugins import find, options_of, registered
+    from reasoning_rl.reward_listing import list_rewards, reward_info
 
     try:
-        for name, entry in sorted(registered().items()):
-            origin = f"{entry.dist.name} {entry.dist.version}" if entry.dist else "unknown origin"
-            options = ", ".join(
-                f"{option} (required)" if default is Parameter.empty else f"{option}={default!r}"
-                for option, default in options_of(find(name)).items()
-            )
-            typer.echo(f"{name}  ({origin}: {entry.value})\n  options: {options or 'none'}")
+        if name:
+            info = reward_info(name)
+            typer.echo(json.dumps(info.as_dict(), indent=2) if as_json else "\n".join(info.details()))
+            return
+        infos = list_rewards()
     except ReasoningRLError as error:
         _refuse(error)
+    if as_json:
+        typer.echo(json.dumps([info.as_dict() for info in infos], indent=2))
+    else:
+        typer.echo("\n".join(line for info in infos for line in info.lines()))
 
 
 @app.command()

@@ -128,6 +128,8 @@ def _read_jsonl(path: Path, where: str) -> Iterable[dict[str, Any]]:
 
 
 def _read_reasoning_gym(task: str, source: Source, where: str) -> Iterable[dict[str, Any]]:
+    """Columns `prompt`, `answer` (`None` where the task has a verifier only), `task`, and as JSON text `task_options` and
+    `metadata`: all that the library's own verifier needs."""
     try:
         import reasoning_gym  # pyright: ignore[reportMissingImports]
     except ImportError:
@@ -137,7 +139,25 @@ def _read_reasoning_gym(task: str, source: Source, where: str) -> Iterable[dict[
     except (ValueError, TypeError, AssertionError) as error:
         raise DataError(f"{where}: reasoning_gym task {task!r}: {error}") from None
     for item in items:
-        yield {"prompt": item["question"], "answer": item["answer"], "metadata": item["metadata"], "task": task}
+        yield {
+            "prompt": item["question"],
+            "answer": item["answer"],
+            "task": task,
+            "task_options": json.dumps(source.options),
+            "metadata": json.dumps(_tagged(item["metadata"])),
+        }
+
+
+def _tagged(value: Any) -> Any:
+    """What JSON cannot say, in JSON: `{"__tuple__": [...]}`, and `{"__pairs__": [[key, value], ...]}` for keys that are no
+    texts. Some verifiers compare tuples, and an Arrow table would give every row the keys of all."""
+    if isinstance(value, dict):
+        if all(isinstance(key, str) for key in value):
+            return {key: _tagged(item) for key, item in value.items()}
+        return {"__pairs__": [[_tagged(key), _tagged(item)] for key, item in value.items()]}
+    if isinstance(value, tuple):
+        return {"__tuple__": [_tagged(item) for item in value]}
+    return [_tagged(item) for item in value] if isinstance(value, list) else value
 
 
 def _call_rows(source: Source, where: str) -> Iterable[Mapping[str, Any]]:

@@ -13,16 +13,13 @@ from fractions import Fraction
 from typing import Any, Literal
 
 from reasoning_rl.api import Sample, Score, Verdict
+from reasoning_rl_rewards.reading import boxed, gold_text, own_turn
 
 #: Longer texts are compared as text; parsing huge numerals takes quadratic time.
 MAX_NUMBER_CHARS = 64
 
 _NUMBER = re.compile(r"[-+−]?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|(?<![.\w])\.\d+)(?:/\d+)?")
 _WHOLE_NUMBER = re.compile(r"[-+]?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d{1,3})?|[-+]?\d+/\d+")
-_BOX = "\\boxed{"
-
-#: Where a turn ends in the usual chat templates. What a model writes after it is no answer of its own.
-_END_OF_TURN = ("<|im_end|>", "<|im_start|>", "<|endoftext|>", "<|eot_id|>", "<end_of_turn>", "<start_of_turn>")
 
 
 @dataclass(frozen=True)
@@ -86,43 +83,20 @@ class ExactAnswer:
         return Score.correct(**detail) if distinct[0] == _canonical(gold) else Score.wrong(**detail)
 
     def _gold(self, row: Mapping[str, Any]) -> str | None:
-        gold = row.get(self.column)
-        return None if gold is None or isinstance(gold, (list, dict, bool)) or not str(gold).strip() else str(gold)
+        return gold_text(row, self.column)
 
     def _written(self, answer: str) -> str:
-        return {"boxed": f"{_BOX}{answer}}}", "last_number": f"The answer is {answer}", "final_text": answer}[
+        return {"boxed": f"\\boxed{{{answer}}}", "last_number": f"The answer is {answer}", "final_text": answer}[
             self.extract
         ]
 
     def _answers(self, sample: Sample) -> list[str]:
         if self.extract == "boxed":
-            return boxed(_own_turn(sample.completion.final_text))
+            return boxed(own_turn(sample.completion.final_text))
         if self.extract == "last_number":
-            return _NUMBER.findall(_own_turn(sample.completion.text))[-1:]
-        text = _own_turn(sample.completion.final_text).strip()
+            return _NUMBER.findall(own_turn(sample.completion.text))[-1:]
+        text = own_turn(sample.completion.final_text).strip()
         return [text] if text else []
-
-
-def boxed(text: str) -> list[str]:
-    """The contents of every closed `\\boxed{…}`, braces balanced, in order. Linear in the length of the text."""
-    contents = []
-    position = text.find(_BOX)
-    while position >= 0:
-        start = end = position + len(_BOX)
-        depth = 1
-        while end < len(text) and depth:
-            depth += {"{": 1, "}": -1}.get(text[end], 0)
-            end += 1
-        if depth:
-            break
-        contents.append(text[start : end - 1].strip())
-        position = text.find(_BOX, end)
-    return [content for content in contents if content]
-
-
-def _own_turn(text: str) -> str:
-    """The text up to the first end-of-turn marker."""
-    return text[: min((at for at in map(text.find, _END_OF_TURN) if at >= 0), default=len(text))]
 
 
 def _canonical(answer: str) -> str | Fraction:

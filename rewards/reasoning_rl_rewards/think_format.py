@@ -5,29 +5,36 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from reasoning_rl.api import Sample, Score
+from reasoning_rl_rewards.reading import boxed, own_turn
 
 
 @dataclass(frozen=True)
 class ThinkFormat:
     """1 when the completion is `<open>thoughts<close>answer`, else 0.
 
-    Strict: the block starts the completion, there is one of it, thoughts and answer are not blank, the completion was
-    not truncated. With `boxed`, the answer is one `\\boxed{…}` and nothing else.
+    Strict: the block starts the completion, no tag stands there twice, thoughts and answer are not blank, the completion
+    was not truncated and holds no end-of-turn marker. With `boxed`, the answer ends with its only `\\boxed{…}`.
 
     Attributes:
         open: text that opens the block.
         close: text that closes it.
-        boxed: whether the answer must be a single box.
+        boxed: whether the answer must be a box.
+        text_before_box: whether other text may stand between the block and the box.
         opened_by_template: whether the chat template writes the opening tag, so that the completion must not.
     """
 
     open: str = "<think>"
     close: str = "</think>"
     boxed: bool = True
+    text_before_box: bool = False
     opened_by_template: bool = False
 
-    version = 1
+    version = 2
     requires = frozenset()
+
+    def __post_init__(self) -> None:
+        if not self.open or not self.close or self.open == self.close:
+            raise ValueError(f"open and close: found {self.open!r} and {self.close!r}, expected two different tags")
 
     def __call__(self, sample: Sample, /) -> Score:
         fault = self._fault(sample)
@@ -46,18 +53,19 @@ class ThinkFormat:
             return "empty thinking"
         if not answer.strip():
             return "no answer after the thinking"
-        if self.boxed and not _is_one_box(answer.strip()):
-            return "the answer is not a single box"
+        if own_turn(text) != text:
+            return "an end-of-turn marker"
+        if not self.boxed:
+            return None
+        box = answer.find("\\boxed{")
+        if box < 0 or answer.count("\\boxed{") > 1 or not _is_one_box(answer[box:].strip()):
+            return "the answer does not end with its only box"
+        if not self.text_before_box and answer[:box].strip():
+            return "text before the box"
         return None
 
 
 def _is_one_box(text: str) -> bool:
-    """Whether the text is one `\\boxed{…}` with balanced braces from its first to its last character."""
-    if not text.startswith("\\boxed{"):
-        return False
-    depth = 0
-    for position in range(len("\\boxed"), len(text)):
-        depth += {"{": 1, "}": -1}.get(text[position], 0)
-        if depth == 0:
-            return position == len(text) - 1 and bool(text[len("\\boxed{") : position].strip())
-    return False
+    """Whether the text is one `\\boxed{…}` with balanced braces and content, from its first to its last character."""
+    contents = boxed(text)
+    return len(contents) == 1 and text.endswith("}") and text[len("\\boxed{") : -1].strip() == contents[0]

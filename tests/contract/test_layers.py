@@ -42,6 +42,7 @@ SLIM = [
     "reasoning_rl.audit",
     "reasoning_rl.testing",
     "reasoning_rl.scaffold",
+    "reasoning_rl.reward_listing",
     "reasoning_rl.rewards_for_trl",
     "reasoning_rl.cli",
     "reasoning_rl.trl_bridge",

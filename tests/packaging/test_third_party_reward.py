@@ -121,7 +121,10 @@ def test_a_bad_row_is_found(command: Callable[..., Any], recipe: Path, tmp_path:
             "option 'tolerance_min': found 'much', expected a valid integer",
         ),
         ("rewards.time.options={tolerance_min: -1}", "ValueError: tolerance_min: found -1, expected 0 to 719"),
-        ("rewards.time.use=clock_anwser", "no reward is registered as 'clock_anwser'; registered: clock_answer, "),
+        (
+            "rewards.time.use=clock_anwser",
+            "no reward is registered as 'clock_anwser'; registered: choice_answer, clock_answer, ",
+        ),
         ("rewards.time.use=clock_answer:Clock", "clock_answer has no 'Clock'; it defines "),
     ],
     ids=["unknown option", "type", "range", "name", "attribute"],

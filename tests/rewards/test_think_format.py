@@ -9,10 +9,13 @@ import pytest
 from reasoning_rl.api import Sample, Score, Verdict
 from reasoning_rl.parsing import split_completion
 from reasoning_rl.recipe import Thinking
+from reasoning_rl.testing import check_reward
 from reasoning_rl_rewards.think_format import ThinkFormat
 
 ONE_BLOCK = "not exactly one thinking block"
-NOT_A_BOX = "the answer is not a single box"
+NOT_A_BOX = "the answer does not end with its only box"
+BEFORE = "text before the box"
+MARKER = "an end-of-turn marker"
 
 
 def grade(text: str, *, truncated: bool = False, **options: Any) -> Score:
@@ -27,6 +30,8 @@ def grade(text: str, *, truncated: bool = False, **options: Any) -> Score:
         ("  <think>a</think>\\boxed{5}", {}),
         ("<think>a \\boxed{4} b</think>\\boxed{\\frac{1}{2}}", {}),
         ("<think>a</think>The answer is 5.", {"boxed": False}),
+        ("<think>a</think>The answer is \\boxed{5}", {"text_before_box": True}),
+        ("<think>a</think>\\boxed{5}", {"text_before_box": True}),
         ("a</think>\\boxed{5}", {"opened_by_template": True}),
         ("[T]a[/T]\\boxed{5}", {"open": "[T]", "close": "[/T]"}),
     ],
@@ -59,19 +64,25 @@ def test_empty_does_not(text: str) -> None:
         ("<think>a</think>", {}, "no answer after the thinking"),
         ("<think>a</think> \n", {"boxed": False}, "no answer after the thinking"),
         ("<think>a</think>5", {}, NOT_A_BOX),
-        ("<think>a</think>The answer is \\boxed{5}", {}, NOT_A_BOX),
+        ("<think>a</think>The answer is \\boxed{5}", {}, BEFORE),
         ("<think>a</think>\\boxed{5}.", {}, NOT_A_BOX),
         ("<think>a</think>\\boxed{5} \\boxed{5}", {}, NOT_A_BOX),
         ("<think>a</think>$\\boxed{5}$", {}, NOT_A_BOX),
         ("<think>a</think>\\boxed{5", {}, NOT_A_BOX),
         ("<think>a</think>\\boxed{5}}", {}, NOT_A_BOX),
         ("<think>a</think>\\boxed{{5}", {}, NOT_A_BOX),
+        ("<think>a</think>\\boxed{\\boxed{5}}", {}, NOT_A_BOX),
         ("<think>a</think>\\boxed{}", {}, NOT_A_BOX),
         ("<think>a</think>\\boxed{ }", {}, NOT_A_BOX),
         ("<think>a</think>\\boxed", {}, NOT_A_BOX),
         ("<think>a</think>\\boxed{5}", {"opened_by_template": True}, ONE_BLOCK),
         ("</think>\\boxed{5}", {"opened_by_template": True}, "empty thinking"),
         ("<think>a</think>\\boxed{5}", {"open": "[T]", "close": "[/T]"}, ONE_BLOCK),
+        ("<think>a</think>5<|im_end|>\nuser\nand 6?", {"boxed": False}, MARKER),
+        ("<think>a<|eot_id|></think>\\boxed{5}", {}, MARKER),
+        ("<think>a</think>It is \\boxed{5}, I think", {"text_before_box": True}, NOT_A_BOX),
+        ("<think>a</think>\\boxed{4} or \\boxed{5}", {"text_before_box": True}, NOT_A_BOX),
+        ("<think>a</think>It is 5", {"text_before_box": True}, NOT_A_BOX),
     ],
 )
 def test_faults_one_by_one(text: str, options: dict[str, Any], reason: str) -> None:
@@ -96,3 +107,14 @@ def test_truncated() -> None:
 )
 def test_hostile_completion(text: str) -> None:
     assert grade(text).value == 0
+
+
+@pytest.mark.parametrize(("opening", "closing"), [("", "</t>"), ("<t>", ""), ("<t>", "<t>")])
+def test_tags(opening: str, closing: str) -> None:
+    with pytest.raises(ValueError, match="open and close: found "):
+        ThinkFormat(open=opening, close=closing)
+
+
+@pytest.mark.parametrize("options", [{}, {"boxed": False}, {"text_before_box": True}])
+def test_rules(options: dict[str, Any]) -> None:
+    check_reward("think_format", [{}], options=options)

@@ -124,24 +124,6 @@ def test_rewards() -> None:
     assert "options: extract='boxed', column='answer'" in output
 
 
-def test_rewards_of_other_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Functions show their keyword-only options, and an option without a default shows as such."""
-    info = tmp_path / "others-2.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: others\nVersion: 2.0\n")
-    (info / "entry_points.txt").write_text("[reasoning_rl.rewards]\nbrief = others:brief\nwordy = others:Wordy\n")
-    (tmp_path / "others.py").write_text(
-        "from dataclasses import dataclass\n"
-        "def brief(sample, *, max_words: int = 9, unit: str):\n    return 1.0\n"
-        "@dataclass(frozen=True)\nclass Wordy:\n    num_words: int\n    def __call__(self, sample): ...\n"
-    )
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    code, output, _, _ = call("rewards")
-    assert code == 0
-    assert "brief  (others 2.0: others:brief)\n  options: max_words=9, unit (required)" in output
-    assert "wordy  (others 2.0: others:Wordy)\n  options: num_words (required)" in output
-
-
 def test_report_of_no_run(tmp_path: Path) -> None:
     code, _, errors, _ = call("report", tmp_path)
     assert code == 2

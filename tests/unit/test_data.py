@@ -125,7 +125,7 @@ def test_reasoning_gym(load: Load) -> None:
     rows = load({"train": source})["train"]
     assert len(rows) == 3
     for row in rows:
-        assert set(row.columns) == {"prompt", "answer", "metadata", "task"}
+        assert set(row.columns) == {"prompt", "answer", "task", "task_options", "metadata"}
         expression = row.prompt[0]["content"].split(":")[-1].split("=")[0]
         assert eval(expression) == int(row.columns["answer"])
     assert prompts(load({"train": source})["train"]) == prompts(rows), "the same seed makes the same rows"
