@@ -46,7 +46,10 @@ class Packed:
 
 
 def can_pack(config: PreTrainedConfig) -> bool:
-    """Whether every layer is full softmax attention, computed by torch's SDPA, which takes any mask."""
+    """Whether every layer is full softmax attention, computed by torch's SDPA, which takes any mask, on a CPU: a dense mask
+    costs an accelerator its flash kernels, and what that leaves of the gain is not measured."""
+    if torch.accelerator.is_available():
+        return False
     text = config.get_text_config()
     layers = set(getattr(text, "layer_types", None) or ["full_attention"])
     has_window = getattr(text, "sliding_window", None) is not None and getattr(text, "use_sliding_window", True)
