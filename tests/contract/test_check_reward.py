@@ -191,7 +191,3 @@ def test_make_sample() -> None:
     assert broken.Sound()(sample) == Score.correct(extracted="42")
     assert (sample.completion.thinking, sample.completion.num_tokens) == ("a b", 2)
     assert sample.completion.truncated
-
-
-def test_nothing_of_it_stays_behind() -> None:
-    assert "torch" not in sys.modules

@@ -65,13 +65,19 @@ def test_traces_are_right_step_by_step() -> None:
     for row in rows(size=100, seed=4):
         completion = split_completion(trace(row), Thinking(), num_tokens=1, truncated=False)
         assert completion.thinking is not None
-        total = row["terms"][0]
-        for line, term in zip(completion.thinking.splitlines(), row["terms"][1:], strict=True):
-            left, _, right = line.partition("=")
-            assert left == f"{total}{term:+d}"
-            assert eval(left) == int(right)
-            total = int(right)
-            lines_seen += 1
+        total, *terms = row["terms"]
+        first, *lines = completion.thinking.splitlines()
+        assert first == str(total)
+        for term in terms:
+            left = term  # of this term, still to be added
+            while left:
+                step, _, right = lines.pop(0).partition("=")
+                assert step[0] in "+-" and 1 <= abs(int(step)) <= 10
+                left -= int(step)
+                total += int(step)
+                assert int(right) == total
+                lines_seen += 1
+        assert not lines
         assert completion.final_text == f"\\boxed{{{row['answer']}}}"
     assert lines_seen >= 200
 
