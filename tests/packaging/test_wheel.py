@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -110,9 +111,10 @@ def test_help(slim: Path, folder: Path) -> None:
 
 
 def test_rewards(slim: Path, folder: Path) -> None:
-    done = call(slim / "reasoning-rl", "rewards", cwd=folder)
+    done = call(slim / "reasoning-rl", "rewards", "--json", cwd=folder)
     assert done.returncode == 0, done.stderr
-    assert [line.split()[0] for line in done.stdout.splitlines()[::2]] == ["exact_answer", "think_format"]
+    registered = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["reasoning_rl.rewards"]
+    assert [item["name"] for item in json.loads(done.stdout)] == sorted(registered)
 
 
 def test_grading(slim: Path, folder: Path) -> None:
