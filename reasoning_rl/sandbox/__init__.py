@@ -8,6 +8,7 @@
 See docs/sandbox.md for the threat model, the tiers and what is not protected.
 """
 
+from reasoning_rl.sandbox.local import LocalSandbox
 from reasoning_rl.sandbox.types import (
     Answer,
     Call,
@@ -31,6 +32,7 @@ __all__ = [
     "Failure",
     "GradeResult",
     "Limits",
+    "LocalSandbox",
     "Outcome",
     "Plain",
     "Raised",

@@ -49,11 +49,10 @@ _VIOLATIONS = {
     "ptrace": 101, "pivot_root": 155, "chroot": 161, "mount": 165, "umount2": 166, "swapon": 167, "swapoff": 168,
     "reboot": 169, "iopl": 172, "ioperm": 173, "init_module": 175, "delete_module": 176, "quotactl": 179, "acct": 163,
     "kexec_load": 246, "add_key": 248, "request_key": 249, "keyctl": 250, "unshare": 272, "perf_event_open": 298,
-    "name_to_handle_at": 303, "open_by_handle_at": 304, "setns": 308, "process_vm_readv": 310, "process_vm_writev": 311,
+    "open_by_handle_at": 304, "setns": 308, "process_vm_readv": 310, "process_vm_writev": 311,
     "finit_module": 313, "kexec_file_load": 320, "bpf": 321, "userfaultfd": 323, "io_uring_setup": 425,
     "io_uring_enter": 426, "io_uring_register": 427, "open_tree": 428, "move_mount": 429, "fsopen": 430, "fsconfig": 431,
-    "fsmount": 432, "fspick": 433, "pidfd_open": 434, "pidfd_getfd": 438, "pidfd_send_signal": 424, "process_madvise": 440,
-    "mount_setattr": 442,
+    "fsmount": 432, "fspick": 433, "mount_setattr": 442,
 }  # fmt: skip
 
 _OPEN, _IOCTL, _SENDTO, _SOCKETPAIR, _CLONE, _KILL_CALL, _FCNTL = 2, 16, 44, 53, 56, 62, 72
@@ -97,6 +96,12 @@ def _one_of(number: int, values: tuple[int, ...], then: int = _ALLOW, mask: int 
 def _creating(number: int) -> bytes:
     """Ask when these flags of `open` create a file, allow otherwise."""
     return _argument(number) + _instruction(_JSET, _CREATES, 0, 1) + _answer(_NOTIFY) + _answer(_ALLOW)
+
+
+def _signalling(own: int, signal_argument: int) -> bytes:
+    """To itself only, and no SIGKILL: so a child that was killed by it was killed from outside."""
+    code = _argument(signal_argument) + _instruction(_JEQ, 9, 0, 1) + _answer(_ERRNO | errno.EPERM)
+    return code + _one_of(0, (own,))
 
 
 def _build() -> tuple[bytes, bytes]:
@@ -145,7 +150,7 @@ def install() -> int:
         OSError: the kernel refuses, or an outer sandbox holds the only listener.
     """
     own = os.getpid()
-    code = _BEFORE + _when(_KILL_CALL, _one_of(0, (own,))) + _when(_TGKILL, _one_of(0, (own,)))
+    code = _BEFORE + _when(_KILL_CALL, _signalling(own, 1)) + _when(_TGKILL, _signalling(own, 2))
     code += _when(_PRLIMIT, _one_of(0, (0, own))) + _AFTER
     buffer = ctypes.create_string_buffer(code, len(code))
     program = struct.pack("<HxxxxxxQ", len(code) // 8, ctypes.addressof(buffer))

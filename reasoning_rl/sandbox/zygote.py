@@ -176,8 +176,12 @@ class Zygote:
         pidfd = os.pidfd_open(pid)
         child.fds = [pidfd, report.fileno(), ours.fileno()]
         self.watch(pidfd, lambda: self.reap(child))
-        self.watch(report.fileno(), lambda: child.kill("host"))
+        self.watch(report.fileno(), lambda: self.give_up(child))
         self.watch(ours.fileno(), lambda: self.hear(child))
+
+    def give_up(self, child: Child) -> None:
+        self.unwatch(child.report.fileno())
+        child.kill("host")
 
     def hear(self, child: Child) -> None:
         """The child says, before it runs any program, that it is confined, or why it could not be."""
