@@ -32,7 +32,10 @@ from reasoning_rl.sandbox.types import (
 
 #: A jail is replaced after so many runs, when it is idle.
 _RECYCLE_AFTER = 1000
+#: A longer program is refused unseen.
+MAX_PROGRAM_BYTES = 4 << 20
 _MAX_VERDICT_BYTES = 1 << 18
+_TOO_LONG = RunResult(Outcome.RUNTIME_ERROR, reason=f"the program is longer than {MAX_PROGRAM_BYTES} bytes")
 _T = TypeVar("_T")
 _Role = Literal["program", "grader"]
 
@@ -83,6 +86,8 @@ class LocalSandbox:
         """Runs a program as `__main__`. See `Sandbox.run`."""
         self._check(limits)
         source, given = _bytes(program), _bytes(stdin)
+        if len(source) > MAX_PROGRAM_BYTES:
+            return _TOO_LONG
 
         def attempt(jails: dict[_Role, Jail]) -> RunResult:
             with Run(jails["program"], "stdio", source, given, limits) as run:
@@ -94,6 +99,8 @@ class LocalSandbox:
         """Loads a program once and calls it. See `Sandbox.calls`."""
         self._check(limits)
         source = _bytes(program)
+        if len(source) > MAX_PROGRAM_BYTES:
+            return CallsResult((), _TOO_LONG)
         requests = [
             codec.frame(
                 codec.encode(("call", call.entry_point, list(call.args), dict(call.kwargs), call.write_back, call.as_list))
@@ -108,6 +115,8 @@ class LocalSandbox:
         """Runs test code against a program. See `Sandbox.grade`."""
         self._check(limits)
         source = _bytes(program)
+        if len(source) > MAX_PROGRAM_BYTES:
+            return GradeResult(0, 0, (), _TOO_LONG)
         return self._twice(
             ("program", "grader"),
             lambda jails: _grade(jails["program"], jails["grader"], source, tests, limits),

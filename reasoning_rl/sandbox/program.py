@@ -16,6 +16,7 @@ import sys
 import threading
 import traceback
 import types
+from collections.abc import Callable
 from typing import Any
 
 from reasoning_rl.sandbox import codec
@@ -29,8 +30,8 @@ BUILTIN_ERRORS = {
 _MAX_ITEMS = 1_000_000
 
 
-def run(mode: str, options: dict[str, Any]) -> None:
-    """Runs the source, then ends the process; never returns."""
+def prepare(mode: str, options: dict[str, Any]) -> Callable[[], None]:
+    """Reads the source and sets up the streams; what it returns runs the source and never returns."""
     with open(_SOURCE_FD, "rb") as file:  # noqa: PTH123
         source = file.read()
     sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", errors="surrogateescape")  # noqa: PTH123, SIM115
@@ -40,39 +41,48 @@ def run(mode: str, options: dict[str, Any]) -> None:
     if mode == "grader":
         from reasoning_rl.sandbox import grader
 
-        grader.run(source, socket.socket(fileno=_CONNECTION_FD), options)
-        os._exit(0)
+        connection = socket.socket(fileno=_CONNECTION_FD)
+        return lambda: _end_with(grader.run(source, connection, options))
     module = types.ModuleType("__main__" if mode == "stdio" else "solution")
     sys.modules[module.__name__] = module
-    code = _guarded(lambda: exec(compile(source, "program.py", "exec", dont_inherit=True), module.__dict__))
-    if mode == "calls" and code is None:
-        code = _guarded(lambda: Calls(module, socket.socket(fileno=_CONNECTION_FD), options["handles"]).serve())
+    calls = Calls(module, socket.socket(fileno=_CONNECTION_FD), options["handles"]) if mode == "calls" else None
+    return lambda: _start(source, module, calls)
+
+
+def _start(source: bytes, module: types.ModuleType, calls: Calls | None) -> None:
+    is_main = calls is None
+    code = _guarded(lambda: exec(compile(source, "program.py", "exec", dont_inherit=True), module.__dict__), is_main)
+    if calls is not None and code is None:
+        code = _guarded(calls.serve, is_main)
     _finish(code or 0)
 
 
+def _end_with(_: None) -> None:
+    os._exit(0)
+
+
 def _writer(fd: int) -> io.TextIOWrapper:
-    return open(fd, "w", encoding="utf-8", errors="surrogateescape", newline="\n", line_buffering=fd == 2)  # noqa: PTH123
+    buffer = open(fd, "wb")  # noqa: PTH123, SIM115
+    return io.TextIOWrapper(buffer, "utf-8", "surrogateescape", newline="\n", line_buffering=fd == 2)
 
 
-def _guarded(action: Any) -> int | None:
-    """Runs it as the interpreter does its main module: `None` when it came through, else the exit code."""
+def _guarded(action: Callable[[], object], is_main: bool) -> int | None:
+    """Runs it as the interpreter does its main module: `None` when it came through, else the exit code.
+
+    An exit with code 0 is an end like any other only for a main module; a module to be called has more to do.
+    """
     try:
         action()
         return None
     except SystemExit as ending:
         code = ending.code
         if code is None or type(code) is int:
-            return (code or 0) & 0xFF if mode_is_stdio() else ((code or 0) & 0xFF) or 1
+            return (code or 0) & 0xFF or int(not is_main)
         print(code, file=sys.stderr)
         return 1
     except BaseException:  # noqa: BLE001 - a program may raise anything
         traceback.print_exc()
         return 1
-
-
-def mode_is_stdio() -> bool:
-    """Whether an exit with code 0 is an end like any other: it is not in the middle of a call."""
-    return "solution" not in sys.modules
 
 
 def _finish(code: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import json
 import os
 import resource
@@ -186,12 +187,13 @@ class Zygote:
     def hear(self, child: Child) -> None:
         """The child says, before it runs any program, that it is confined, or why it could not be."""
         message, fds, _, _ = socket.recv_fds(child.setup, 4096, 1)
+        if message == b"L":
+            child.listener = fds[0]
+            self.watch(child.listener, lambda: self.decide(child))
+            return
         self.unwatch(child.setup.fileno())
         if message == b"R":
             child.ready = True
-            if fds:
-                child.listener = fds[0]
-                self.watch(child.listener, lambda: self.decide(child))
         else:
             child.problem = message.decode(errors="replace") or "the child died while it was confined"
 
@@ -246,7 +248,8 @@ class Zygote:
         if not child.ready and not child.problem:  # it may have said so just before the end
             child.setup.setblocking(False)
             try:
-                self.hear(child)
+                while not child.ready and not child.problem:
+                    self.hear(child)
             except OSError:
                 child.problem = "the child died while it was confined"
         for fd in (*child.fds, child.listener):
@@ -286,7 +289,7 @@ class Zygote:
             kept = [*fds, setup_fd]
             if self.settings["landlock"]:
                 kept.append(self.rules[slot])
-            kept = [fcntl_dup(fd, 40) for fd in kept]  # out of the way of the final numbers
+            kept = [fcntl.fcntl(fd, fcntl.F_DUPFD, 40) for fd in kept]  # out of the way of the final numbers
             for number, fd in enumerate(kept):
                 os.dup2(fd, number if number < num_fds else number + 10)
             os.closerange(num_fds, num_fds + 10 if num_fds > 0 else 0)
@@ -299,14 +302,14 @@ class Zygote:
                 _drop_uid(_FIRST_UID + slot)
             listener = _lock(self.settings, rules_fd)
             os.umask(0o077)
-            confirm = socket.socket(fileno=setup_fd)
             if self.settings["landlock"]:
                 os.close(rules_fd)
+            confirm = socket.socket(fileno=setup_fd)
             if listener >= 0:
-                socket.send_fds(confirm, [b"R"], [listener])
+                socket.send_fds(confirm, [b"L"], [listener])
                 os.close(listener)
-            else:
-                confirm.send(b"R")
+            start = program.prepare(request["mode"], request["options"])
+            confirm.send(b"R")
             confirm.close()
         except BaseException as error:  # noqa: BLE001 - whatever it is, the program must not run
             try:
@@ -314,15 +317,9 @@ class Zygote:
             finally:
                 os._exit(1)
         try:
-            program.run(request["mode"], request["options"])
+            start()
         finally:
             os._exit(1)
-
-
-def fcntl_dup(fd: int, at_least: int) -> int:
-    import fcntl
-
-    return fcntl.fcntl(fd, fcntl.F_DUPFD, at_least)
 
 
 def _lock(settings: dict[str, Any], rules_fd: int) -> int:
