@@ -349,9 +349,8 @@ def _grade(program_jail: Jail, grader_jail: Jail, source: bytes, tests: TestCode
         ours.setblocking(False)
         _wait_for_both(program, grader)
         grader_end = grader.end()
-        program_was_alive = program.result is None
         program.kill()
-        return _verdict(_read_all(ours), grader_end, program.end(), program_was_alive)
+        return _verdict(_read_all(ours), grader_end, program.end())
 
 
 def _wait_for_both(program: Run, grader: Run) -> None:
@@ -368,7 +367,7 @@ def _read_all(connection: socket.socket) -> bytes:
     return data
 
 
-def _verdict(data: bytes, grader: RunResult, program: RunResult, program_was_alive: bool) -> GradeResult:
+def _verdict(data: bytes, grader: RunResult, program: RunResult) -> GradeResult:
     """Puts together what the test code said and how both processes ended."""
     first, _, rest = data.partition(b"\n")
     is_called = first == b"called"
@@ -385,7 +384,7 @@ def _verdict(data: bytes, grader: RunResult, program: RunResult, program_was_ali
         outcome = grader.outcome if is_called and grader.outcome is not Outcome.EXITED else Outcome.RUNTIME_ERROR
         end = _ended(program, outcome if is_called else Outcome.BAD_TESTS, f"the test code ended: {grader.reason}")
         return GradeResult(0, 0, (), end)
-    if found["gone"] or not program_was_alive:
+    if found["gone"]:
         end = _ended(program, Outcome.RUNTIME_ERROR, "the program ended in the middle of the tests")
         return GradeResult(num_tests, num_passed, failures, end)
     if found["bad"]:

@@ -54,6 +54,7 @@ def _start(source: bytes, module: types.ModuleType, calls: Calls | None) -> None
     code = _guarded(lambda: exec(compile(source, "program.py", "exec", dont_inherit=True), module.__dict__), is_main)
     if calls is not None and code is None:
         code = _guarded(calls.serve, is_main)
+        os._exit(code or 0)
     _finish(code or 0)
 
 
