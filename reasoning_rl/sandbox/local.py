@@ -18,6 +18,7 @@ from reasoning_rl.sandbox import codec, tiers
 from reasoning_rl.sandbox.jail import Jail
 from reasoning_rl.sandbox.runs import OVERLOAD, Run
 from reasoning_rl.sandbox.types import (
+    DEFAULT_LIMITS,
     Answer,
     Call,
     CallsResult,
@@ -82,7 +83,7 @@ class LocalSandbox:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def run(self, program: str, stdin: bytes | str = b"", limits: Limits = Limits()) -> RunResult:
+    def run(self, program: str, stdin: bytes | str = b"", limits: Limits = DEFAULT_LIMITS) -> RunResult:
         """Runs a program as `__main__`. See `Sandbox.run`."""
         self._check(limits)
         source, given = _bytes(program), _bytes(stdin)
@@ -95,7 +96,7 @@ class LocalSandbox:
 
         return self._twice(("program",), attempt, lambda result: result)
 
-    def calls(self, program: str, calls: Sequence[Call], limits: Limits = Limits()) -> CallsResult:
+    def calls(self, program: str, calls: Sequence[Call], limits: Limits = DEFAULT_LIMITS) -> CallsResult:
         """Loads a program once and calls it. See `Sandbox.calls`."""
         self._check(limits)
         source = _bytes(program)
@@ -103,7 +104,9 @@ class LocalSandbox:
             return CallsResult((), _TOO_LONG)
         requests = [
             codec.frame(
-                codec.encode(("call", call.entry_point, list(call.args), dict(call.kwargs), call.write_back, call.as_list))
+                codec.encode(
+                    ("call", call.entry_point, list(call.args), dict(call.kwargs), call.write_back, call.as_list)
+                )
             )
             for call in calls
         ]
@@ -111,7 +114,7 @@ class LocalSandbox:
             ("program",), lambda jails: _calls(jails["program"], source, requests, limits), lambda result: result.end
         )
 
-    def grade(self, program: str, tests: TestCode, limits: Limits = Limits()) -> GradeResult:
+    def grade(self, program: str, tests: TestCode, limits: Limits = DEFAULT_LIMITS) -> GradeResult:
         """Runs test code against a program. See `Sandbox.grade`."""
         self._check(limits)
         source = _bytes(program)
@@ -150,15 +153,17 @@ class LocalSandbox:
         end_of: Callable[[_T], RunResult],
     ) -> _T:
         """Tries again on fresh jails, alone, when the sandbox failed; says whose fault a second failure is."""
+        jails: dict[_Role, Jail] = {}
         with self._places:
             with contextlib.ExitStack() as stack:
                 try:
-                    jails = {role: stack.enter_context(self._shared(role)) for role in roles}
+                    for role in roles:
+                        jails[role] = stack.enter_context(self._shared(role))
                     result = attempt(jails)
                 except SandboxError:
                     if self._is_closed:
                         raise
-                    jails, result = {}, None
+                    result = None
                 if result is not None and end_of(result).outcome is not Outcome.SANDBOX_FAILURE:
                     return result
                 for role, jail in jails.items():
@@ -200,7 +205,9 @@ class LocalSandbox:
             if self._is_closed:
                 raise SandboxError("the sandbox is closed")
             jail = self._jails.get(role)
-            if jail is not None and (jail.process.poll() is not None or (jail.num_runs >= _RECYCLE_AFTER and not jail.num_users)):
+            if jail is not None and (
+                jail.process.poll() is not None or (jail.num_runs >= _RECYCLE_AFTER and not jail.num_users)
+            ):
                 del self._jails[role]
                 if not jail.num_users:
                     jail.close()

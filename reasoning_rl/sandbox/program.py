@@ -32,9 +32,9 @@ _MAX_ITEMS = 1_000_000
 
 def prepare(mode: str, options: dict[str, Any]) -> Callable[[], None]:
     """Reads the source and sets up the streams; what it returns runs the source and never returns."""
-    with open(_SOURCE_FD, "rb") as file:  # noqa: PTH123
+    with open(_SOURCE_FD, "rb") as file:
         source = file.read()
-    sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", errors="surrogateescape")  # noqa: PTH123, SIM115
+    sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", errors="surrogateescape")  # noqa: SIM115
     sys.stdout = sys.__stdout__ = _writer(1)
     sys.stderr = sys.__stderr__ = _writer(2)
     sys.argv = ["program.py"]
@@ -63,7 +63,7 @@ def _end_with(_: None) -> None:
 
 
 def _writer(fd: int) -> io.TextIOWrapper:
-    buffer = open(fd, "wb")  # noqa: PTH123, SIM115
+    buffer = open(fd, "wb")  # noqa: SIM115
     return io.TextIOWrapper(buffer, "utf-8", "surrogateescape", newline="\n", line_buffering=fd == 2)
 
 
@@ -79,7 +79,7 @@ def _guarded(action: Callable[[], object], is_main: bool) -> int | None:
         code = ending.code
         if code is None or type(code) is int:
             return (code or 0) & 0xFF or int(not is_main)
-        print(code, file=sys.stderr)
+        sys.stderr.write(f"{code}\n")
         return 1
     except BaseException:  # noqa: BLE001 - a program may raise anything
         traceback.print_exc()
@@ -175,7 +175,9 @@ class Calls:
     def handle_of(self, value: Any) -> Handle:
         """Objects of the program's own classes stay here; those that pose as plain data do not pass."""
         kind = type(value)
-        if kind.__module__ != "solution" or isinstance(value, (bool, int, float, complex, str, bytes, list, tuple, set, frozenset, dict)):
+        if kind.__module__ != "solution" or isinstance(
+            value, (bool, int, float, complex, str, bytes, list, tuple, set, frozenset, dict)
+        ):
             raise codec.NotPlain(f"a value of type {kind.__name__} is not plain data")
         for number, known in enumerate(self.objects):
             if known is value:

@@ -7,6 +7,7 @@ whatever signal, the zygote kills its children and goes. Single-threaded; standa
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -46,7 +47,9 @@ def main(settings: dict[str, Any], control_fd: int, host_fd: int) -> None:
 class Child:
     """One running program as the zygote sees it."""
 
-    def __init__(self, pid: int, slot: int, report: socket.socket, setup: socket.socket, limits: dict[str, Any]) -> None:
+    def __init__(
+        self, pid: int, slot: int, report: socket.socket, setup: socket.socket, limits: dict[str, Any]
+    ) -> None:
         self.pid, self.slot, self.report, self.setup, self.limits = pid, slot, report, setup, limits
         self.started = time.monotonic()
         self.look_at = self.started
@@ -128,18 +131,18 @@ class Zygote:
 
     def make_scratch(self, slot: int) -> None:
         folder = self.scratch(slot)
-        os.makedirs(folder, mode=0o700, exist_ok=True)  # noqa: PTH103 - no pathlib inside
+        os.makedirs(folder, mode=0o700, exist_ok=True)
         if self.settings["drop_uid"]:
             os.chown(folder, _FIRST_UID + slot, _FIRST_UID + slot)
 
     def empty_scratch(self, slot: int) -> None:
         folder = self.scratch(slot)
-        for entry in os.listdir(folder):  # noqa: PTH208
+        for entry in os.listdir(folder):
             path = f"{folder}/{entry}"
-            if os.path.isdir(path) and not os.path.islink(path):  # noqa: PTH112, PTH114
+            if os.path.isdir(path) and not os.path.islink(path):
                 shutil.rmtree(path)
             else:
-                os.unlink(path)  # noqa: PTH108
+                os.unlink(path)
 
     def accept(self) -> None:
         try:
@@ -272,19 +275,17 @@ class Zygote:
             "queued_s": child.queued_s,
             "peak_mb": usage.ru_maxrss >> 10,
         }
-        try:
+        with contextlib.suppress(OSError):  # nobody may ask any more
             child.report.send(json.dumps(report).encode())
-        except OSError:
-            pass  # nobody asks any more
         child.report.close()
 
     def confine(self, request: dict[str, Any], slot: int, fds: list[int], setup: socket.socket, zygote: int) -> None:
         """In the child: gives everything up, says so, runs the program. Never returns."""
+        setup_fd = setup.detach()
         try:
             _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != zygote:
                 os._exit(1)
-            setup_fd = setup.detach()
             num_fds = len(fds)
             kept = [*fds, setup_fd]
             if self.settings["landlock"]:
@@ -368,8 +369,8 @@ def _queued_s(pid: int) -> float:
     """Seconds that the threads of a process were ready and waited for a core, of the one that waited longest."""
     longest = 0
     try:
-        for task in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208
-            with open(f"/proc/{pid}/task/{task}/schedstat", "rb") as file:  # noqa: PTH123
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{task}/schedstat", "rb") as file:
                 longest = max(longest, int(file.read().split()[1]))
     except (OSError, IndexError, ValueError):
         pass
@@ -377,7 +378,7 @@ def _queued_s(pid: int) -> float:
 
 
 def _address_space_bytes() -> int:
-    with open("/proc/self/statm", "rb") as file:  # noqa: PTH123
+    with open("/proc/self/statm", "rb") as file:
         return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
 
 
