@@ -55,3 +55,7 @@ class ScaffoldError(ReasoningRLError, OSError):
 
 class EngineError(ReasoningRLError, RuntimeError):
     """The rollout engine failed, or disagrees with the trainer about the weights."""
+
+
+class SandboxError(ReasoningRLError, RuntimeError):
+    """No sandbox can be had on this machine as asked for, or it was closed. Nothing was run."""
