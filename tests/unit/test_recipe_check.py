@@ -270,7 +270,7 @@ def test_weights_of_a_mixture(problems: Callable[..., list[str]]) -> None:
 @pytest.mark.parametrize(
     ("use", "expected"),
     [
-        ({"use": "exact_anser"}, "no reward is registered as 'exact_anser'; registered: exact_answer, think_format"),
+        ({"use": "exact_anser"}, "no reward is registered as 'exact_anser'; registered: choice_answer, "),
         ({"use": "exact_answer", "options": {"colum": "a"}}, "unknown option 'colum'; it takes: extract, column"),
         ({"use": "exact_answer", "options": {"extract": "box"}}, "option 'extract': found 'box', expected 'boxed', "),
         ({"use": "gone.py:brevity"}, "no such file {folder}/gone.py; check the path"),
