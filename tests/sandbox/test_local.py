@@ -152,7 +152,7 @@ def test_what_is_not_plain_is_refused_here(sandbox: LocalSandbox) -> None:
     for _ in range(300):
         deep = [deep]
     with pytest.raises(TypeError, match="not plain"):
-        sandbox.calls(ADD, [Call("add", (object(), 1))])
+        sandbox.calls(ADD, [Call("add", (object(), 1))])  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="deep"):
         sandbox.calls(ADD, [Call("add", (deep, 1))])
 
