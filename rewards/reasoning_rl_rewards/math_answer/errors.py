@@ -1,0 +1,15 @@
+"""Why an answer cannot be read or decided; both are caught inside this package."""
+
+from __future__ import annotations
+
+
+class Unreadable(ValueError):
+    """The text is no answer that this grammar knows."""
+
+
+class TooCostly(Unreadable):
+    """Reading or evaluating would take more work than an answer deserves."""
+
+
+class Undefined(ArithmeticError):
+    """The expression has no value at this point: division by zero, a logarithm of zero, no number."""
