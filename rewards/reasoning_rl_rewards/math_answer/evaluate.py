@@ -157,6 +157,13 @@ def equal(left: Any, right: Any) -> bool:
     return bool(abs(left - right) <= size * context.mpf(10) ** -_TOLERANCE_DIGITS)
 
 
+def less(left: Any, right: Any) -> bool:
+    """Whether one real number is smaller than another, infinities included."""
+    if _both_exact(left, right):
+        return left < right
+    return bool(_real(left) < _real(right)) and not equal(left, right)
+
+
 def _ratio(a: Any, b: Any, left: Node, right: Node, point: Mapping[str, Any]) -> Any:
     if equal(a, b):
         return 1

@@ -130,6 +130,8 @@ class _Parser:
             return True
         if token.text == "|":
             return not self.in_bars
+        if token.text == "\\mod":
+            return False
         return token.kind == "cmd" and (token.text[1:] in FUNCTIONS or token.text in _FACTOR_COMMANDS)
 
     def prefix(self) -> Node:

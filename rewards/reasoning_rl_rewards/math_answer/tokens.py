@@ -53,7 +53,7 @@ _GREEK_ALIASES = {"varepsilon": "epsilon", "vartheta": "theta", "varphi": "phi",
 _LAYOUT = frozenset(
     "left right middle big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr bigm displaystyle textstyle "
     "scriptstyle limits nolimits large Large small normalsize mathstrut strut nonumber boldmath unboldmath color "
-    "mathopen mathclose mathord mathrel mathbin thinspace negthinspace hfill noindent mathop protect centering".split()
+    "( ) [ ] mathopen mathclose mathord mathrel mathbin thinspace negthinspace hfill noindent mathop protect centering".split()
 )
 _SPACE_COMMANDS = frozenset(r"\quad \qquad \, \; \: \! \> \enspace \enskip \thickspace \medspace".split()) | {"\\ ", "\\\n"}
 _RELATIONS = {
@@ -89,7 +89,7 @@ _OPEN = {"(": "(", "[": "[", "{": "{", "\\{": "\\{", "\\lbrace": "\\{", "\\langl
 _CLOSE = {")": ")", "]": "]", "}": "}", "\\}": "\\}", "\\rbrace": "\\}", "\\rangle": "|>", "\\rfloor": "\\rfloor",
           "\\rceil": "\\rceil", "\\rbrack": "]", "\\rparen": ")"}  # fmt: skip
 _OTHER_COMMANDS = frozenset(
-    "frac sqrt binom choose over pm mp infty cup cap setminus emptyset circ begin end pmod mathbb % $ pounds euro yen "
+    "frac sqrt binom choose over pm mp infty cup cap setminus emptyset circ pmod % $ pounds euro yen "
     "rupee cent permil ldots angle triangle sum prod int lim iint oint partial nabla forall exists det vdots ddots "
     "hline mathfrak | overset stackrel neg complement operatornamewithlimits dot arg Re Im odot bigtriangleup".split()
 )
@@ -110,6 +110,7 @@ _LEXER = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _GROUP = re.compile(r"\s*\{")
+_ARGUMENTS = re.compile(r"\s*(?:\\left|\\[bB]igl?|\\\{|[({_])")
 
 
 def tokenize(text: str, *, thousands: bool = True) -> list[Token]:
@@ -158,7 +159,10 @@ class _Lexer:
             elif kind == "numeral":
                 self.number(found)
             elif kind == "letters":
-                self.letters(found)
+                if found == "min" and not _ARGUMENTS.match(text, position):
+                    self.add("letters", found)  # minutes
+                else:
+                    self.letters(found)
             elif kind == "command":
                 position = self.command(found, position)
             elif kind == "single":
@@ -256,6 +260,12 @@ class _Lexer:
             if name in ("left", "right", "middle") and self.text.startswith(".", position):
                 position += 1
             return position
+        if name in ("begin", "end"):
+            return self.environment(name, position)
+        if name == "mathbb":
+            inside, position = _closing(self.text, position)
+            self.add("sym", f"\\mathbb {inside.strip()}")
+            return position
         if name in _TEXT_COMMANDS or name in _LETTER_COMMANDS:
             return self.styled(name, position)
         self.spelled(found)
@@ -287,6 +297,13 @@ class _Lexer:
         else:
             raise Unreadable(f"the command {found}")
 
+    def environment(self, name: str, position: int) -> int:
+        inside, position = _closing(self.text, position)
+        self.add("open" if name == "begin" else "close", f"{name}:{inside.strip().rstrip('*')}")
+        if name == "begin" and inside.strip() == "array" and _GROUP.match(self.text, position):
+            position = _closing(self.text, position)[1]
+        return position
+
     def styled(self, name: str, position: int) -> int:
         r"""`\text{…}` and its like: words stay words; what is mathematics inside is read as such."""
         inside, end = _closing(self.text, position)
@@ -299,7 +316,9 @@ class _Lexer:
             self.spaced = True
         elif content.lower() in ("and", "or", "or:", "and:"):
             self.add("sep", content.lower().rstrip(":"))
-        elif len(content) > 1 and _is_prose(content) and content not in FUNCTIONS and content not in _FUNCTION_ALIASES:
+        elif len(content) > 1 and _is_prose(content) and (
+            content == "min" and name in _TEXT_COMMANDS or content not in FUNCTIONS and content not in _FUNCTION_ALIASES
+        ):
             self.add("text", " ".join(content.replace("\\", " ").split()))
         else:
             self.spaced = self.spaced or inside[:1].isspace()

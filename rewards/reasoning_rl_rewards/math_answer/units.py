@@ -88,6 +88,7 @@ def read_unit(text: str) -> Unit | None:
     text = text.replace("\\text", " ").replace("{", " ").replace("}", " ").replace("*", " ").replace("(", " ")
     text = text.replace(")", " ").replace("°", " \\circ ")
     text = re.sub(r"\bper\b", " / ", text)
+    text = text.replace("平方", " square ").replace("立方", " cubic ")
     words = re.findall(r"\\\$|\\[a-z]+|\^|/|-?\d+|[^\W\d_]+", text)
     if not words or len(words) > 8:
         return None
@@ -133,9 +134,6 @@ def read_unit(text: str) -> Unit | None:
 
 
 def _stem(word: str) -> str:
-    for prefix, power in (("平方", 2), ("立方", 3)):
-        if word.startswith(prefix):
-            return word.removeprefix(prefix) + str(power)
     if len(word) > 2 and word.endswith("s") and word not in _PLURAL_KEPT and not word.endswith("ss"):
         word = word[:-1]
     return word
