@@ -41,7 +41,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class SetOperation:
-    r"""`cup`, `cap` or `setminus` of sets."""
+    r"""`cup`, `cap` or `setminus` of sets; `builder` of the one condition of a set builder."""
 
     operator: str
     parts: tuple[Value, ...]
@@ -102,4 +102,11 @@ class Congruence:
     modulus: Value
 
 
-Value = Quantity | Words | Group | SetOperation | Matrix | Relation | Labelled | Ratio | Clock | Numeral | Congruence
+@dataclass(frozen=True, slots=True)
+class Verbatim:
+    """Known symbols in an order that no other kind covers; equal only to the same symbols."""
+
+    text: str
+
+
+Value = Verbatim | Quantity | Words | Group | SetOperation | Matrix | Relation | Labelled | Ratio | Clock | Numeral | Congruence

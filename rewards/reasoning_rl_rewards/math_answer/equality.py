@@ -70,10 +70,14 @@ def are_equal(gold: Value, answer: Value, policy: Policy = DEFAULT) -> bool:
         return _ratios(gold, answer, policy)
     if isinstance(gold, Group) or isinstance(answer, Group):
         return _groups(gold, answer, policy)
+    if isinstance(gold, Congruence) and isinstance(answer, Quantity):
+        return are_equal(gold.right, answer, policy)
     if isinstance(gold, Congruence) and isinstance(answer, Congruence):
         return _congruences(gold, answer, policy)
     if isinstance(gold, Clock) and isinstance(answer, Clock):
-        return gold.suffix == answer.suffix and _clock(gold) == _clock(answer)
+        return _clocks(gold, answer)
+    if isinstance(gold, Clock) or isinstance(answer, Clock):
+        return _duration(gold, answer)
     if isinstance(gold, Numeral) and isinstance(answer, Numeral):
         return gold.base == answer.base and int(gold.digits, gold.base) == int(answer.digits, answer.base)
     return False
@@ -113,15 +117,15 @@ def _branches(value: Quantity) -> list[Quantity]:
 def _labelled(gold: Value, answer: Value, policy: Policy) -> bool:
     """A name before the value is not compared with none; two plain letters must be the same."""
     if isinstance(gold, Labelled) and isinstance(answer, Labelled):
-        if gold.label != answer.label and _is_letter(gold.label) and _is_letter(answer.label):
+        if gold.label != answer.label and not _same_role(gold, answer):
             return False
         return are_equal(gold.value, answer.value, policy)
     if isinstance(gold, Labelled):
         if isinstance(answer, Relation) and set(answer.operators) == {"="}:
-            return False
+            return _same_equation(gold, answer)
         if is_set_like(answer) and variable(answer) not in (None, gold.label):
             return False
-        return are_equal(gold.value, answer, policy) or _same_equation(gold, answer)
+        return are_equal(gold.value, answer, policy)
     assert isinstance(answer, Labelled)
     if is_set_like(gold) and variable(gold) not in (None, answer.label):
         return False
@@ -137,8 +141,15 @@ def _same_equation(labelled: Labelled, other: Value) -> bool:
     return _relations(Relation(("=",), (Quantity(("s", labelled.label)), labelled.value)), other)
 
 
+def _same_role(gold: Labelled, answer: Labelled) -> bool:
+    """Two letters name two things; `y = x^2` and `f(x) = x^2` do not, nor do a letter and words."""
+    if _is_letter(gold.label) and _is_letter(answer.label):
+        return "y" in (gold.label, answer.label) and is_set_like(gold) and is_set_like(answer)
+    return True
+
+
 def _is_letter(label: str) -> bool:
-    return len(label.split()) == 1 and label != "y" or "_" in label
+    return len(label.split()) == 1 or "_" in label
 
 
 def _words(gold: Value, answer: Value) -> bool:
@@ -148,6 +159,9 @@ def _words(gold: Value, answer: Value) -> bool:
         )
     words, other = (gold, answer) if isinstance(gold, Words) else (answer, gold)
     assert isinstance(words, Words)
+    if words.text in ("all real numbers", "real numbers") and is_set_like(other):
+        whole, described = real_set(Quantity(("s", "\\mathbb R"))), real_set(other)
+        return described is not None and whole is not None and same_set(whole, described)
     if isinstance(other, Group) and not other.items:
         return words.text in ("no solution", "empty set", "no real solution")
     if not isinstance(other, Quantity):
@@ -162,7 +176,7 @@ def _quantities(gold: Quantity, answer: Quantity, policy: Policy) -> bool:
     if policy.units == "required" and (gold.unit is not None) and answer.unit is None and gold.unit.dimensions:
         return False
     gold_node, answer_node = gold.node, answer.node
-    if gold.unit and answer.unit and policy.units != "ignored":
+    if gold.unit and answer.unit and policy.units != "ignored" and gold.unit.is_known and answer.unit.is_known:
         if dict(gold.unit.dimensions) != dict(answer.unit.dimensions):
             if gold.unit.dimensions and answer.unit.dimensions:
                 return False
@@ -395,5 +409,31 @@ def _congruences(gold: Congruence, answer: Congruence, policy: Policy) -> bool:
     return are_equal(gold.right, answer.right, policy)
 
 
-def _clock(clock: Clock) -> list[int]:
-    return [int(part) for part in clock.text.split(":") if part.isdigit()]
+def _clocks(gold: Clock, answer: Clock) -> bool:
+    """a.m. and p.m. must agree where both are given; 14:30 is 2:30 p.m."""
+    if gold.suffix and answer.suffix:
+        return _minutes(gold) == _minutes(answer)
+    return _parts(gold) == _parts(answer) or (bool(gold.suffix) or bool(answer.suffix)) and _minutes(gold) == _minutes(answer)
+
+
+def _parts(clock: Clock) -> list[int]:
+    parts = [int(part) for part in clock.text.split(":") if part.isdigit()]
+    return [*parts, 0, 0][:3]
+
+
+def _minutes(clock: Clock) -> list[int]:
+    hours, *rest = _parts(clock)
+    if clock.suffix:
+        hours = hours % 12 + (12 if clock.suffix == "pm" else 0)
+    return [hours, *rest]
+
+
+def _duration(gold: Value, answer: Value) -> bool:
+    """`2:30` against `2 hours 30 minutes`."""
+    clock, other = (gold, answer) if isinstance(gold, Clock) else (answer, gold)
+    if not isinstance(clock, Clock) or clock.suffix or not isinstance(other, Quantity) or not other.unit:
+        return False
+    hours, minutes, seconds = _parts(clock)
+    if dict(other.unit.dimensions) != {"time": 1}:
+        return False
+    return constant_value(("*", other.node, ("n", other.unit.factor))) == 3600 * hours + 60 * minutes + seconds

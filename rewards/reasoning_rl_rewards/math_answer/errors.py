@@ -11,5 +11,9 @@ class TooCostly(Unreadable):
     """Reading or evaluating would take more work than an answer deserves."""
 
 
+class Refused(Unreadable):
+    """The text can be read, and what it says is no answer: a chain of different values, prose that denies."""
+
+
 class Undefined(ArithmeticError):
     """The expression has no value at this point: division by zero, a logarithm of zero, no number."""

@@ -33,8 +33,8 @@ def parse_expression(tokens: Sequence[Token]) -> Node:
         Unreadable: they are no single expression.
     """
     parser = _Parser(tokens)
-    node = parser.expression(0)
-    if parser.at < len(tokens):
+    node = parser.whole()
+    if parser.at < len(parser.tokens):
         raise Unreadable(f"unexpected {parser.peek()!r}")
     return node
 
@@ -59,7 +59,7 @@ CONSTANTS = frozenset({"\\pi", "e", "i", "\\infty"})
 
 class _Parser:
     def __init__(self, tokens: Sequence[Token]) -> None:
-        self.tokens = tokens
+        self.tokens = [part for token in tokens for part in _letters(token)]
         self.at = 0
         self.in_bars = 0
 
@@ -72,6 +72,14 @@ class _Parser:
             raise Unreadable(f"expected {text or 'more'}, found {self.peek()!r}")
         self.at += 1
         return self.tokens[self.at - 1]
+
+    def whole(self) -> Node:
+        """An expression, or two of them with \\choose or \\over between."""
+        node = self.expression(0)
+        if self.peek() not in ("\\choose", "\\over"):
+            return node
+        over = self.take().text == "\\over"
+        return ("/", node, self.expression(0)) if over else ("f", "binom", node, self.expression(0))
 
     def expression(self, level: int) -> Node:
         left = self.prefix()
@@ -229,10 +237,7 @@ class _Parser:
     split = ""
 
     def group(self, opened: str) -> Node:
-        node = self.expression(0)
-        if opened == "{" and self.peek() in ("\\choose", "\\over"):
-            over = self.take().text == "\\over"
-            node = ("/", node, self.expression(0)) if over else ("f", "binom", node, self.expression(0))
+        node = self.whole()
         closed = self.take().text
         if _CLOSING.get(opened) != closed:
             raise Unreadable("brackets that do not match")
@@ -242,10 +247,8 @@ class _Parser:
         token = self.take()
         if token.kind == "num":
             return ("n", token.value)
-        if token.kind == "sym":
+        if token.kind in ("sym", "letters"):
             return self.symbol(token.text)
-        if token.kind == "letters":
-            return self.run_of_letters(token.text)
         if token.kind == "open":
             bars, self.in_bars = self.in_bars, 0
             if token.text == "<|":
@@ -284,15 +287,6 @@ class _Parser:
         self.at = start
         return None
 
-    def run_of_letters(self, run: str) -> Node:
-        """`xy` is a product; capitals side by side are a name, whose order matters (segments, angles)."""
-        if run.isupper() or self.peek() == "_":
-            return self.symbol(run)
-        node: Node = ("s", run[0])
-        for letter in run[1:]:
-            node = ("*", node, ("s", letter))
-        return node
-
     def subscript(self) -> str:
         if self.peek() != "{":
             return self.take().text
@@ -315,6 +309,10 @@ class _Parser:
             return self.root(name)
         if name == "infty":
             return ("s", "\\infty")
+        if name == "ldots":
+            return ("s", "\\ldots")
+        if name in ("angle", "triangle", "bigtriangleup", "odot"):
+            return ("s", f"\\{name} {self.take().text}")
         if name in _MANY:
             return self.many(name)
         if name in ("abs", "floor", "ceil", "Gamma"):
@@ -382,4 +380,11 @@ class _Parser:
         return node
 
 
-_FACTOR_COMMANDS = frozenset({"\\frac", "\\binom", "\\infty"})
+_FACTOR_COMMANDS = frozenset({"\\frac", "\\binom", "\\infty", "\\angle", "\\triangle"})
+
+
+def _letters(token: Token) -> list[Token]:
+    """`xy` is a product; capitals side by side are a name, whose order matters (segments, angles)."""
+    if token.kind != "letters" or token.text.isupper():
+        return [token]
+    return [Token("sym", letter, spaced=token.spaced and not at) for at, letter in enumerate(token.text)]

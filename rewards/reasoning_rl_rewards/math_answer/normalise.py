@@ -48,6 +48,18 @@ _TABLE = str.maketrans(
 _VULGAR = re.compile("(\\d)?([¼½¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞])")
 #: LaTeX spaces between digits that set off groups of three: 1\,000, 1~000, 1{,}000, 12,\!000.
 _GROUP = re.compile(r"(?<=\d)(?:\s*\{\s*,\s*\}\s*|,?\\!\s*,?(?:\\!)?|\\[,:; ]\s*|~| )(?=\d{3}(?!\d))")
+_SINGLE = re.compile(r"\{\s*([:=])\s*\}")
+_UNIT_FRACTION = re.compile(
+    r"\\[dt]?frac\s*\{\s*\\(?:text|mathrm)\s*\{([A-Za-z ]+)\}\s*\}\s*\{\s*\\(?:text|mathrm)\s*\{([A-Za-z ]+)\}\s*\}"
+)
+#: What an exact value is about: "(approximately 4.148)" after it.
+_APPROXIMATELY = re.compile(
+    r"(?:\\q?quad|\\[,;: ]|\s)*(?:\\(?:text|mbox)\s*\{\s*)?[(\[]\s*(?:\\(?:text|mbox)\s*\{\s*)?"
+    r"(?:approx\.?|approximately|about|roughly|or about|\\approx|\\simeq)(?![a-z])[^()\[\]]*[)\]]\s*\}?\s*\.?$"
+)
+#: The brace before a system of equations, closed by an invisible one.
+_SYSTEM = re.compile(r"\\left\s*\\\{(?=\s*\\begin)|\\right\s*\.")
+_ENDLESS = re.compile(r"(\d{0,20}\.\d{0,6}?)(\d{1,6}?)\2{1,20}(?:\\[lc]?dots|\.\.\.)")
 _GROUPED = re.compile(r"(?<![\d.,])\d{1,3}(?:(?:\s*\{\s*,\s*\}\s*|\s*,?\\!\s*,?(?:\\!)?|\\[,:; ]\s*|~| )\d{3})+(?!\d)")
 
 
@@ -61,9 +73,25 @@ def normalise(text: str) -> str:
         raise Unreadable("control characters")
     if not text.isascii():
         text = _ascii(text)
+    if "{" in text:
+        text = _SINGLE.sub(r"\1", text)
+        text = _UNIT_FRACTION.sub(r"\\text{\1/\2}", text)
+        text = _SYSTEM.sub("", text)
+    if "pprox" in text or "about" in text or "rough" in text:
+        text = _APPROXIMATELY.sub("", text)
+    if "." in text:
+        text = _ENDLESS.sub(_cycle, text)
     if "\\" in text or "~" in text or " " in text or "{" in text:
         text = _GROUPED.sub(lambda match: _GROUP.sub("", match[0]), text)
     return text.strip()
+
+
+def _cycle(match: re.Match[str]) -> str:
+    """`0.333…` as a repeating decimal, when what repeats is seen three times or has two digits."""
+    times = (match.end(2) - match.start(2)) and len(match[0].rstrip(".ldotsc\\")) - match.start(2) + match.start()
+    if times < 3:
+        return match[0]
+    return f"{match[1]}\\overline{{{match[2]}}}"
 
 
 def _ascii(text: str) -> str:

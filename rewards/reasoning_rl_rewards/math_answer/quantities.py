@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from reasoning_rl_rewards.math_answer.answers import Quantity
 from reasoning_rl_rewards.math_answer.expression import parse_expression
-from reasoning_rl_rewards.math_answer.tokens import Token
+from reasoning_rl_rewards.math_answer.tokens import FUNCTIONS, Token
 from reasoning_rl_rewards.math_answer.units import Unit, is_unit_letters, is_unit_word, read_unit
 
 _CURRENCIES = frozenset(("\\$", "\\pounds", "\\euro", "\\yen", "\\rupee", "\\cent"))
@@ -49,6 +49,8 @@ def _leading_currency(tokens: list[Token]) -> tuple[Unit | None, list[Token]]:
     if len(tokens) > at + 1 and tokens[at].text in _CURRENCIES:
         rest = tokens[:at] + tokens[at + 1 :]
         unit = read_unit(tokens[at].text)
+        if rest[-1].text == tokens[at].text:
+            rest = rest[:-1]
         last = rest[-1]
         if last.kind in ("word", "text", "letters") and read_unit(last.text) is not None:
             rest = rest[:-1]  # \$5 dollars
@@ -72,6 +74,8 @@ def _without_unit(tokens: list[Token]) -> tuple[list[Token], Unit | None]:
                 core = core[:-1]
             plain = token.kind in ("letters", "sym")
             unit = read_unit(" ".join(t.text for t in tokens[position:]).removeprefix("^"))
+            if token.text in ("^", "\\circ") and any(t.text[1:] in FUNCTIONS - {"sqrt"} for t in core):
+                unit = None  # the degrees belong to the argument of a function
             if unit is not None and core and not (plain and _has_letters(core)):
                 return core, unit
         depth += {"open": 1, "close": -1}.get(token.kind, 0)

@@ -21,13 +21,15 @@ from reasoning_rl_rewards.math_answer.answers import (
     Relation,
     SetOperation,
     Value,
+    Verbatim,
     Words,
 )
-from reasoning_rl_rewards.math_answer.errors import TooCostly, Undefined, Unreadable
+from reasoning_rl_rewards.math_answer.errors import Refused, TooCostly, Undefined, Unreadable
 from reasoning_rl_rewards.math_answer.evaluate import constant_value
 from reasoning_rl_rewards.math_answer.expression import symbols
 from reasoning_rl_rewards.math_answer.labels import is_label, label_text
-from reasoning_rl_rewards.math_answer.tokens import Token, tokenize
+from reasoning_rl_rewards.math_answer.realsets import variable
+from reasoning_rl_rewards.math_answer.tokens import Token, spell, tokenize
 from reasoning_rl_rewards.math_answer.words import is_wordy, plain_words, strip_prose
 from reasoning_rl_rewards.math_answer.quantities import read_quantity
 
@@ -38,6 +40,9 @@ _LISTS = frozenset(("begin:cases", "begin:aligned", "begin:align", "begin:gather
 _CLOCK = re.compile(r"\d{1,2}:\d\d(?::\d\d)?")
 _DECIMAL_COMMA = re.compile(r"^([^\d(\[{,]*\d+),(\d+)([^\d)\]},]*)$")
 _GROUPS_OF_THREE = re.compile(r"\d{1,3}(,\d{3})+(?!\d)")
+_FRENCH = re.compile(r"(?:\\left)?\s*([\[\]])([^\[\]()]*?)(?:\\right)?\s*([\[\]])")
+_PROSE = frozenset(("text", "word", "letters", "sym", "num", "sep"))
+_NUMBER_SETS = frozenset(f"\\mathbb {letter}" for letter in ("Z", "N", "R", "Z^+"))
 _MAX_ITEMS = 40
 
 
@@ -47,6 +52,8 @@ def read(text: str) -> list[Value]:
     Raises:
         Unreadable: it has none.
     """
+    if french := _FRENCH.fullmatch(text):
+        text = f"{'[' if french[1] == '[' else '('}{french[2]}{']' if french[3] == ']' else ')'}"
     makers = [lambda: read_tokens(tokenize(text))]
     if "," in text and _GROUPS_OF_THREE.search(text):
         makers.append(lambda: read_tokens(tokenize(text, thousands=False)))
@@ -58,13 +65,26 @@ def read(text: str) -> list[Value]:
     for make in makers:
         try:
             readings.append(make())
-        except TooCostly:
+        except (TooCostly, Refused):
             raise
         except (Unreadable, Undefined) as error:
             problem = problem or error
+    if readings and "approx" in text and (tail := _rounded_tail(tokenize(text))):
+        readings.append(tail)
     if not readings:
         raise Unreadable(str(problem))
     return readings
+
+
+def _rounded_tail(tokens: Sequence[Token]) -> Value | None:
+    """The decimal after the last sign of approximation; that it fits the exact value has been checked."""
+    sides, signs = _split(_without_dollars(tokens), lambda token: token.text == "approx")
+    if len(sides) != 2 or not signs:
+        return None
+    try:
+        return _set(sides[1])
+    except Unreadable:
+        return None
 
 
 def read_tokens(tokens: Sequence[Token]) -> Value:
@@ -73,10 +93,32 @@ def read_tokens(tokens: Sequence[Token]) -> Value:
     tokens = _without_tail(tokens)
     if not tokens:
         raise Unreadable("nothing to read")
+    if tokens[0].text == "\\$" and len(tokens) == 1:
+        raise Unreadable("a sign alone")
     if is_wordy(tokens):
         return Words(plain_words(tokens))
-    tokens = strip_prose(tokens)
-    return _list(tokens)
+    tokens = _with_condition(strip_prose(tokens))
+    try:
+        return _list(tokens)
+    except (TooCostly, Refused):
+        raise
+    except Unreadable:
+        if all(token.kind in _PROSE for token in tokens) and any(token.kind in ("text", "word") for token in tokens):
+            return Words(plain_words(tokens))
+        if any(token.kind in ("num", "sym", "letters", "text", "word") for token in tokens):
+            return Verbatim(spell(tokens))
+        raise
+
+
+def _with_condition(tokens: Sequence[Token]) -> Sequence[Token]:
+    """A condition in brackets at the end, `x = k\\pi (k \\in \\mathbb Z)`, as one more item."""
+    if len(tokens) < 5 or tokens[-1].text != ")":
+        return tokens
+    start = next((at for at, token in enumerate(tokens) if token.kind == "open" and _matching(tokens, at) == len(tokens) - 1), 0)
+    inside = tokens[start + 1 : -1]
+    if start and tokens[start].spaced and any(token.kind == "rel" for token in inside):
+        return [*tokens[:start], Token("sep", ","), *inside]
+    return tokens
 
 
 def _without_dollars(tokens: Sequence[Token]) -> Sequence[Token]:
@@ -137,14 +179,41 @@ def _list(tokens: Sequence[Token]) -> Value:
         raise Unreadable("a table without its frame")
     if len(parts) == 1:
         return _list(parts[0]) if len(parts[0]) < len(tokens) else _relation(parts[0])
+    kept = [part for part in parts if not _is_domain(part)]
+    if kept and len(kept) < len(parts):
+        parts = kept
+        if len(parts) == 1:
+            return _list(parts[0])
     words = {separator.text for separator in separators}
     items = [_list(part) for part in parts]
-    if words & {"or", "and"} and all(_is_inequality(item) for item in items):
-        return SetOperation("cup" if "or" in words else "cap", tuple(items))
+    if any(_is_inequality(item) for item in items) and all(_is_condition(item) for item in items):
+        if "or" in words:
+            return SetOperation("cup", tuple(items))
+        if "and" in words or _excludes(items):
+            return SetOperation("cap", tuple(items))
     first, *rest = items
     if isinstance(first, Labelled) and not any(isinstance(item, (Labelled, Relation)) for item in rest):
         return Labelled(first.label, Group("", "", (first.value, *rest)))
     return Group("", "", tuple(items))
+
+
+def _is_domain(tokens: Sequence[Token]) -> bool:
+    """`k \\in \\mathbb Z`: says what a letter may be and nothing of the answer."""
+    signs = [at for at, token in enumerate(tokens) if token.kind == "rel"]
+    return len(signs) == 1 and tokens[signs[0]].text == "in" and tokens[signs[0] + 1].text in _NUMBER_SETS
+
+
+def _is_condition(value: Value) -> bool:
+    """What may stand beside an inequality in one: another, an equation `x = 2`, an interval."""
+    return _is_inequality(value) or isinstance(value, Labelled) or isinstance(value, Group) and value.opened in ("(", "[")
+
+
+def _excludes(items: list[Value]) -> bool:
+    """`m < 1, m != 0`: all about one letter, with an exception, so that all of it must hold."""
+    relations = [item for item in items if isinstance(item, Relation)]
+    return len(relations) == len(items) and any("!=" in item.operators for item in relations) and (
+        len({variable(item) for item in items}) == 1 and not all(set(item.operators) == {"!="} for item in relations)
+    )
 
 
 def _is_inequality(value: Value) -> bool:
@@ -158,6 +227,10 @@ def _relation(tokens: Sequence[Token]) -> Value:
     sides, signs = _split(tokens, lambda token: token.kind == "rel")
     if not signs:
         return _set(tokens)
+    if len(signs) > 1 or signs[0].text in _COMPARISONS:
+        parts, found = _split(tokens, lambda token: token.text in ("\\cup", "\\cap"))
+        if found and all(any(token.kind == "rel" for token in part) for part in parts):
+            return SetOperation(_SET_OPERATIONS[found[0].text], tuple(_relation(part) for part in parts))
     operators = [sign.text for sign in signs]
     if operators == ["in"] and is_label(sides[0]):
         return Labelled(label_text(sides[0]), _set(sides[1]))
@@ -199,7 +272,7 @@ def _chain(values: list[Value]) -> Value:
 
     for value in values[:-1]:
         if not are_equal(values[-1], value):
-            raise Unreadable("a chain of different values")
+            raise Refused("a chain of different values")
     return values[-1]
 
 
@@ -207,21 +280,21 @@ def _approximation(sides: list[Sequence[Token]], operators: list[str]) -> Value:
     r"""`\sqrt 2 \approx 1.41`: the exact value, if the decimal is that value rounded."""
     at = operators.index("approx")
     if not all(sides) or operators.count("approx") > 1 or at != len(operators) - 1:
-        raise Unreadable("a chain of approximations")
+        raise Refused("a chain of approximations")
     tail = _set(sides[-1])
     if len(sides) == 2 and is_label(sides[0]):
         return Labelled(label_text(sides[0]), tail)
     head = _equation(sides[:-1]) if len(sides) > 2 else _set(sides[0])
     value = head.value if isinstance(head, Labelled) else head
     if not isinstance(value, Quantity) or not isinstance(tail, Quantity):
-        raise Unreadable("an approximation of what is no number")
+        raise Refused("an approximation of what is no number")
     exact, decimal = constant_value(value.node), constant_value(tail.node)
-    if exact is None or not isinstance(decimal, Fraction) or isinstance(exact, Fraction) and not tail.places:
-        raise Unreadable("an approximation that is none")
+    if exact is None or not isinstance(decimal, Fraction) or not tail.places:
+        raise Refused("an approximation that is none")
     from reasoning_rl_rewards.math_answer.equality import is_within
 
     if not is_within(exact, decimal, Fraction(1, 10**tail.places)):
-        raise Unreadable("an approximation that is wrong")
+        raise Refused("an approximation that is wrong")
     return head
 
 
@@ -232,7 +305,7 @@ def _congruence(left: Sequence[Token], right: Sequence[Token]) -> Value:
     before = right[:position]
     if before[-1].text == "(" and right[-1].text == ")":
         before, right = before[:-1], right[:-1]
-    return Congruence(_set(left), _set(before), _set(_without_tail(right[position + 1 :])))
+    return Congruence(_set(left) if left else Words(""), _set(before), _set(_without_tail(right[position + 1 :])))
 
 
 def _ratio_or_set(tokens: Sequence[Token]) -> Value:
@@ -250,6 +323,10 @@ def _set(tokens: Sequence[Token]) -> Value:
             if not all(parts) or len(parts) > _MAX_ITEMS:
                 raise Unreadable("a set operation without one of its sets")
             return SetOperation(_SET_OPERATIONS[found[0].text], tuple(_set(part) for part in parts))
+    if tokens[0].text == "(" and len(tokens) > 3 and (column := _transposed(tokens)) is not None:
+        return column
+    if any(token.text == "\\pmod" for token in tokens):
+        return _congruence([], tokens)
     if tokens[0].kind == "open" and _matching(tokens, 0) == len(tokens) - 1:
         bracketed = _bracketed(tokens)
         if bracketed is not None:
@@ -266,6 +343,13 @@ def _set(tokens: Sequence[Token]) -> Value:
     return read_quantity(tokens)
 
 
+def _transposed(tokens: Sequence[Token]) -> Value | None:
+    """`(1, 2)^T`: the tuple."""
+    end = _matching(tokens, 0)
+    tail = [token.text for token in tokens[end + 1 :] if token.text not in "{}"]
+    return _bracketed(tokens[: end + 1]) if tail == ["^", "T"] else None
+
+
 def _bracketed(tokens: Sequence[Token]) -> Value | None:
     """What stands in brackets from the first token to the last; `None` for brackets that only group."""
     opened, closed = tokens[0].text, tokens[-1].text
@@ -275,6 +359,10 @@ def _bracketed(tokens: Sequence[Token]) -> Value | None:
     if opened in _LISTS:
         return _list([token for token in inside if token.text != "&"])
     if opened == "\\{" and closed == "\\}":
+        for sign in ("mid", "|", ":"):
+            parts, found = _split(inside, lambda token, wanted=sign: token.text == wanted)
+            if len(found) == 1 and all(parts) and is_label(_member(parts[0])):
+                return SetOperation("builder", (_list(parts[1]),))
         return _items("{", "}", inside)
     if opened == "<|" and closed == "|>":
         return _items("(", ")", inside)
@@ -289,6 +377,11 @@ def _bracketed(tokens: Sequence[Token]) -> Value | None:
     if value is None:
         raise Unreadable("empty brackets")
     return value if opened + closed in ("()", "[]") and not isinstance(value, Quantity) else None
+
+
+def _member(tokens: Sequence[Token]) -> Sequence[Token]:
+    """The letter of a set builder, without the set that it is from."""
+    return _split(tokens, lambda token: token.text == "in")[0][0] if _is_domain(tokens) else tokens
 
 
 def _items(opened: str, closed: str, inside: Sequence[Token]) -> Value:

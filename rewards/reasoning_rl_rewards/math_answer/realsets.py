@@ -50,7 +50,12 @@ def is_set_like(value: Value) -> bool:
         return set(value.operators) != {"="}
     if isinstance(value, Group):
         return value.opened + value.closed in ("[)", "(]")
-    return isinstance(value, SetOperation)
+    return isinstance(value, SetOperation) or is_reals(value)
+
+
+def is_reals(value: Value) -> bool:
+    """Whether an answer is the sign for all real numbers."""
+    return isinstance(value, Quantity) and value.node == ("s", _REALS)
 
 
 def variable(value: Value) -> str | None:
@@ -61,12 +66,16 @@ def variable(value: Value) -> str | None:
         names = [side.node[1] for side in value.sides if isinstance(side, Quantity) and side.node[0] == "s"]
         return names[0] if names else None
     if isinstance(value, SetOperation):
+        if value.operator == "builder":
+            return None
         return next((name for part in value.parts if (name := variable(part))), None)
     return None
 
 
 def _pieces(value: Value) -> RealSet:
     if isinstance(value, Labelled):
+        if isinstance(value.value, Quantity) and not is_reals(value.value):
+            return [_Piece(end := _end(value.value), True, end, True)]
         return _pieces(value.value)
     if isinstance(value, Quantity):
         if value.node == ("s", _REALS):
@@ -125,6 +134,8 @@ def _inequality(value: Relation) -> RealSet:
 
 
 def _operation(value: SetOperation) -> RealSet:
+    if value.operator == "builder":
+        return _pieces(value.parts[0])
     first, *rest = (_pieces(part) for part in value.parts)
     for other in rest:
         if value.operator == "cup":

@@ -110,6 +110,7 @@ _LEXER = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _GROUP = re.compile(r"\s*\{")
+_JOINED = re.compile(r"\b(?:and|or)\b")
 _ARGUMENTS = re.compile(r"\s*(?:\\left|\\[bB]igl?|\\\{|[({_])")
 
 
@@ -337,8 +338,10 @@ class _Lexer:
 
 def _is_prose(content: str) -> bool:
     """Whether the content of a text command is words rather than mathematics: letters and punctuation only."""
-    return not any(character.isdigit() or character in "\\^_=<>+*/{}$|:()" for character in content) or bool(
-        re.search(r"[^\W\d_]{4,}", content.replace("\\ ", " ")) and not re.search(r"[\\^_=<>{}$]", content)
+    if any(character.isdigit() or character in "^_=<>+*{}$|" for character in content) or _JOINED.search(content):
+        return False
+    return not any(character in "\\/:()" for character in content) or bool(
+        re.search(r"[^\W\d_]{4,}", content) and "\\" not in content.replace("\\ ", " ")
     )
 
 

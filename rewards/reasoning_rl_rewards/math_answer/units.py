@@ -62,10 +62,14 @@ _PLURAL_KEPT = frozenset(("s", "ms", "celsius", "lbs", "rs"))
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A unit as powers of dimensions, and its factor to the base units."""
+    """A unit as powers of dimensions, and its factor to the base units; `is_known` when all of it is in the table.
+
+    Counters that are not (apples, people) say what is counted, not how much: they are not compared.
+    """
 
     dimensions: Mapping[str, int]
     factor: Fraction
+    is_known: bool = True
 
     @property
     def is_angle_in_degrees(self) -> bool:
@@ -93,7 +97,7 @@ def read_unit(text: str) -> Unit | None:
     if not words or len(words) > 8:
         return None
     dimensions: dict[str, int] = {}
-    factor = Fraction(1)
+    factor, is_known = Fraction(1), True
     sign, power_before, last = 1, 1, None
     index = 0
     while index < len(words):
@@ -124,13 +128,14 @@ def read_unit(text: str) -> Unit | None:
         else:
             if low in ("c", "f") and last and last[0] == "degree":
                 return Unit({"°" + low.upper(): 1}, Fraction(1))
+            is_known = is_known and _stem(low) in _TABLE
             dimension, size = _TABLE.get(_stem(low), (_stem(low), Fraction(1)))
             if dimension:
                 dimensions[dimension] = dimensions.get(dimension, 0) + sign * power_before
                 factor *= size ** (sign * power_before)
             last = (dimension, size, sign)
             power_before = 1
-    return Unit({name: power for name, power in dimensions.items() if power and name}, factor)
+    return Unit({name: power for name, power in dimensions.items() if power and name}, factor, is_known)
 
 
 def _stem(word: str) -> str:

@@ -11,10 +11,10 @@ from fractions import Fraction
 from functools import lru_cache
 
 from reasoning_rl_rewards.math_answer import engine, guard
-from reasoning_rl_rewards.math_answer.answers import Quantity, Value
+from reasoning_rl_rewards.math_answer.answers import Quantity, Value, Verbatim
 from reasoning_rl_rewards.math_answer.choice import chosen_letter, gold_letter
 from reasoning_rl_rewards.math_answer.equality import MIN_DIGITS, are_equal
-from reasoning_rl_rewards.math_answer.errors import TooCostly, Undefined, Unreadable
+from reasoning_rl_rewards.math_answer.errors import Refused, TooCostly, Undefined, Unreadable
 from reasoning_rl_rewards.math_answer.normalise import normalise
 from reasoning_rl_rewards.math_answer.numbers import plain_number
 from reasoning_rl_rewards.math_answer.policy import DEFAULT, Policy
@@ -40,6 +40,7 @@ class Parsed:
     values: tuple[Value, ...] = ()
     fault: str = ""
     is_costly: bool = False
+    is_refused: bool = False
 
 
 def judge(gold: str, answer: str, policy: Policy = DEFAULT) -> Outcome:
@@ -59,12 +60,27 @@ def judge(gold: str, answer: str, policy: Policy = DEFAULT) -> Outcome:
         return Outcome(chosen_letter(right.text) == letter, "exact")
     if right.is_costly or left.is_costly:
         return Outcome(False, "veto:cost")
+    if right.is_refused:
+        return Outcome(False, "veto:refused")
     if left.values and right.values:
-        return _compared(left, right, policy)
+        outcome = _compared(left, right, policy)
+        if outcome.is_right or not _needs_engine(left, right):
+            return outcome if outcome.is_right else _without_option(left, right, policy) or outcome
+    return _without_option(left, right, policy) or _by_engine(left, right)
+
+
+def _without_option(left: Parsed, right: Parsed, policy: Policy) -> Outcome | None:
+    """`(B) 12` and `C. x = 42` where the gold is no letter: the value after the letter, if it is right."""
     stripped = _OPTION.sub("", right.text, count=1)
-    if stripped != right.text and left.values and (again := parsed(stripped)).values:
-        return _compared(left, again, policy)
-    return _by_engine(left, right)
+    if stripped == right.text or not left.values:
+        return None
+    again = parsed(stripped)
+    outcome = _compared(left, again, policy)
+    return outcome if outcome.is_right else None
+
+
+def _needs_engine(left: Parsed, right: Parsed) -> bool:
+    return any(isinstance(value, Verbatim) for side in (left, right) for value in side.values)
 
 
 def gold_fault(gold: str, policy: Policy = DEFAULT) -> str | None:
@@ -109,6 +125,8 @@ def parsed(text: str) -> Parsed:
         return Parsed(text, None, tuple(read(text)))
     except TooCostly as error:
         return Parsed(text, None, fault=str(error), is_costly=True)
+    except Refused as error:
+        return Parsed(text, None, fault=str(error), is_refused=True)
     except (Unreadable, Undefined, RecursionError) as error:
         return Parsed(text, None, fault=str(error))
 
@@ -151,7 +169,5 @@ def _by_engine(gold: Parsed, answer: Parsed) -> Outcome:
         return Outcome(False, "veto:unevaluated")
     if not gold.text or not answer.text or guard.too_costly_for_engine(answer.text):
         return Outcome(False, "veto:cost")
-    if not gold.values or not answer.values:
-        is_right = engine.same(gold.text, answer.text)
-        return Outcome(is_right, "symbolic" if is_right or engine.readable(answer.text) else "veto:unreadable")
-    return Outcome(False, "veto:unreadable")
+    is_right = engine.same(gold.text, answer.text)
+    return Outcome(is_right, "symbolic" if is_right or engine.readable(answer.text) else "veto:unreadable")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from reasoning_rl_rewards.math_answer.errors import Unreadable
+from reasoning_rl_rewards.math_answer.errors import Refused
 from reasoning_rl_rewards.math_answer.tokens import Token
 
 NEGATIONS = frozenset("not no never isn't isn wrong incorrect false cannot can't doesn't neither except unknown".split())
@@ -53,7 +53,7 @@ def strip_prose(tokens: Sequence[Token]) -> Sequence[Token]:
     """The value after prose that ends in a verb: `The area is 5`. Prose that denies what follows is no answer.
 
     Raises:
-        Unreadable: it denies.
+        Refused: it denies.
     """
     end = 0
     while end < len(tokens) and (tokens[end].kind in ("word", "text", "letters", "sym") or tokens[end].text in ("'", ",")):
@@ -63,7 +63,7 @@ def strip_prose(tokens: Sequence[Token]) -> Sequence[Token]:
         return tokens
     said = set(" ".join(token.text for token in tokens[: last + 1]).casefold().split())
     if said & NEGATIONS:
-        raise Unreadable("prose that denies what follows")
+        raise Refused("prose that denies what follows")
     rest = tokens[last + 1 :]
     if rest and rest[0].text == ":":
         rest = rest[1:]
