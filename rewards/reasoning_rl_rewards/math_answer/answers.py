@@ -109,4 +109,17 @@ class Verbatim:
     text: str
 
 
-Value = Verbatim | Quantity | Words | Group | SetOperation | Matrix | Relation | Labelled | Ratio | Clock | Numeral | Congruence
+Value = (
+    Verbatim
+    | Quantity
+    | Words
+    | Group
+    | SetOperation
+    | Matrix
+    | Relation
+    | Labelled
+    | Ratio
+    | Clock
+    | Numeral
+    | Congruence
+)

@@ -6,7 +6,10 @@ import re
 
 _STYLE = re.compile(r"\\(?:text|textbf|textrm|textit|mathrm|mathbf|mbox|boxed|bf|rm)\b\s*")
 _GOLD = re.compile(r"\(?\s*([A-J])\s*\)?\s*\.?")
-_CHOSEN = re.compile(r"(?:option\s+|choice\s+|answer\s*:?\s*)?(?:\(\s*([A-J])\s*\)|([A-J])(?=[.):,]|$))\s*[.):,]?\s*(.*)", re.IGNORECASE | re.DOTALL)
+_CHOSEN = re.compile(
+    r"(?:option\s+|choice\s+|answer\s*:?\s*)?(?:\(\s*([A-J])\s*\)|([A-J])(?=[.):,]|$))\s*[.):,]?\s*(.*)",
+    re.IGNORECASE | re.DOTALL,
+)
 _OTHER = re.compile(r"(?:\b(?:or|and|not)\b|[,/;&])\s*\(?[A-J]\)?(?![A-Za-z])", re.IGNORECASE)
 _MAX_CHARS = 200
 

@@ -15,10 +15,7 @@ from reasoning_rl_rewards.math_answer.guard import too_costly_for_engine
 
 #: Commands whose reading by the engine is trusted. It skips what it does not know and reads the number beside it.
 _KNOWN = frozenset(
-    "frac dfrac tfrac sqrt sum prod int lim infty to rightarrow cdot times pi left right sin cos tan cot sec csc ln log "
-    "exp arcsin arccos arctan sinh cosh tanh binom dbinom tbinom alpha beta theta lambda mu n mid in mathbb cup cap "
-    "setminus begin end pmatrix bmatrix vmatrix det le ge leq geq lt gt ne neq pm lfloor rfloor lceil rceil partial "
-    "limits displaystyle quad qquad , ; ! : { } | max min gcd lcm operatorname mathrm phi omega epsilon delta".split()
+    ["frac", "dfrac", "tfrac", "sqrt", "sum", "prod", "int", "lim", "infty", "to", "rightarrow", "cdot", "times", "pi", "left", "right", "sin", "cos", "tan", "cot", "sec", "csc", "ln", "log", "exp", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "binom", "dbinom", "tbinom", "alpha", "beta", "theta", "lambda", "mu", "n", "mid", "in", "mathbb", "cup", "cap", "setminus", "begin", "end", "pmatrix", "bmatrix", "vmatrix", "det", "le", "ge", "leq", "geq", "lt", "gt", "ne", "neq", "pm", "lfloor", "rfloor", "lceil", "rceil", "partial", "limits", "displaystyle", "quad", "qquad", ",", ";", "!", ":", "{", "}", "|", "max", "min", "gcd", "lcm", "operatorname", "mathrm", "phi", "omega", "epsilon", "delta"]
 )
 _COMMAND = re.compile(r"\\([A-Za-z]+|.)", re.DOTALL)
 _UNEVALUATED = re.compile(r"\\(?:sum|prod|int|iint|iiint|oint|lim|det|begin\s*\{vmatrix\})")
@@ -54,9 +51,7 @@ def same(gold: str, answer: str) -> bool:
     from math_verify import verify
 
     try:
-        return bool(
-            verify(list(left), list(right), float_rounding=_DIGITS, numeric_precision=30, timeout_seconds=None)
-        )
+        return bool(verify(list(left), list(right), float_rounding=_DIGITS, numeric_precision=30, timeout_seconds=None))
     except (RecursionError, ValueError, TypeError, ArithmeticError, AttributeError):
         return False
 
@@ -71,9 +66,7 @@ def _parsed(text: str) -> tuple[Any, ...]:
 
     config = LatexExtractionConfig(boxed_match_priority=0, try_extract_without_anchor=False)
     try:
-        found = parse(
-            f"\\boxed{{{text}}}", [config], fallback_mode="no_fallback", parsing_timeout=None
-        )
+        found = parse(f"\\boxed{{{text}}}", [config], fallback_mode="no_fallback", parsing_timeout=None)
     except (RecursionError, ValueError, TypeError, ArithmeticError, AttributeError):
         return ()
     return tuple(found)

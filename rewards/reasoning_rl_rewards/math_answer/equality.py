@@ -90,7 +90,10 @@ def is_within(exact: Any, decimal: Fraction, width: Fraction) -> bool:
     if getattr(exact, "imag", 0):
         return False
     context = mp()
-    return bool(abs(exact - context.mpf(decimal.numerator) / decimal.denominator) <= context.mpf(width.numerator) / width.denominator)
+    return bool(
+        abs(exact - context.mpf(decimal.numerator) / decimal.denominator)
+        <= context.mpf(width.numerator) / width.denominator
+    )
 
 
 def _expanded(value: Value) -> Value:
@@ -222,7 +225,7 @@ def _same_or_rounded(gold: Quantity, gold_node: Node, answer: Quantity, answer_n
     if answer.places and answer.places < gold.places:
         return False
     exact, decimal = constant_value(answer_node), constant_value(gold_node)
-    if exact is None or not isinstance(decimal, Fraction) or isinstance(exact, Fraction) and exact.denominator == 1:
+    if exact is None or not isinstance(decimal, Fraction) or (isinstance(exact, Fraction) and exact.denominator == 1):
         return False
     return is_within(exact, decimal, Fraction(1, 2 * 10**gold.places))
 
@@ -321,9 +324,7 @@ def _ratios(gold: Value, answer: Value, policy: Policy) -> bool:
         except Undefined:
             return _in_order(gold.parts, answer.parts, policy)
         (first, *others), (other_first, *other_others) = values
-        return all(
-            equal(_times(first, b), _times(a, other_first)) for a, b in zip(others, other_others, strict=True)
-        )
+        return all(equal(_times(first, b), _times(a, other_first)) for a, b in zip(others, other_others, strict=True))
     ratio, other = (gold, answer) if isinstance(gold, Ratio) else (answer, gold)
     if not isinstance(ratio, Ratio) or not isinstance(other, Quantity) or len(ratio.parts) != 2:
         return False
@@ -346,9 +347,7 @@ def _times(left: Any, right: Any) -> Any:
     if isinstance(left, Fraction) and isinstance(right, Fraction):
         return left * right
     context = mp()
-    numbers = [
-        context.mpf(x.numerator) / x.denominator if isinstance(x, Fraction) else x for x in (left, right)
-    ]
+    numbers = [context.mpf(x.numerator) / x.denominator if isinstance(x, Fraction) else x for x in (left, right)]
     return numbers[0] * numbers[1]
 
 
@@ -403,7 +402,9 @@ def _any_order(gold: Sequence[Value], answer: Sequence[Value], policy: Policy) -
 def _congruences(gold: Congruence, answer: Congruence, policy: Policy) -> bool:
     if not are_equal(gold.left, answer.left, policy) or not are_equal(gold.modulus, answer.modulus, policy):
         return False
-    values = [constant_value(side.node) for side in (gold.right, answer.right, gold.modulus) if isinstance(side, Quantity)]
+    values = [
+        constant_value(side.node) for side in (gold.right, answer.right, gold.modulus) if isinstance(side, Quantity)
+    ]
     if len(values) == 3 and all(isinstance(value, Fraction) for value in values) and values[2]:
         return (values[0] - values[1]) % values[2] == 0
     return are_equal(gold.right, answer.right, policy)
@@ -413,7 +414,11 @@ def _clocks(gold: Clock, answer: Clock) -> bool:
     """a.m. and p.m. must agree where both are given; 14:30 is 2:30 p.m."""
     if gold.suffix and answer.suffix:
         return _minutes(gold) == _minutes(answer)
-    return _parts(gold) == _parts(answer) or (bool(gold.suffix) or bool(answer.suffix)) and _minutes(gold) == _minutes(answer)
+    return (
+        _parts(gold) == _parts(answer)
+        or ((bool(gold.suffix) or bool(answer.suffix))
+        and _minutes(gold) == _minutes(answer))
+    )
 
 
 def _parts(clock: Clock) -> list[int]:

@@ -11,7 +11,9 @@ import unicodedata
 from reasoning_rl_rewards.math_answer.errors import Unreadable
 
 #: Control characters and those that turn the direction of writing: what a reader sees is not what stands there.
-_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_FORBIDDEN = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 _INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff\u00ad\ufe0e\ufe0f"))
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁼⁽⁾ⁿⁱ", "0123456789+-=()ni")
 _SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉₊₋₌₍₎", "0123456789+-=()")
@@ -19,7 +21,9 @@ _RAISED = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁼⁽⁾ⁿⁱ]+")
 _LOWERED = re.compile("[₀₁₂₃₄₅₆₇₈₉₊₋₌₍₎]+")
 _ROOT = re.compile(r"(?:√|∛|∜)\s*(\d+(?:\.\d+)?|[A-Za-zπ]|\{[^{}]*\}|\([^()]*\))?")
 _ROOT_INDEX = {"√": "", "∛": "[3]", "∜": "[4]"}
-_SPACES = dict.fromkeys(map(ord, "\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u00a0"), r"\,")
+_SPACES = dict.fromkeys(
+    map(ord, "\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u00a0"), r"\,"
+)
 _GREEK = {
     "α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "epsilon", "ζ": "zeta", "η": "eta", "θ": "theta",
     "λ": "lambda", "μ": "mu", "µ": "mu", "ν": "nu", "ξ": "xi", "π": "pi", "ρ": "rho", "σ": "sigma", "τ": "tau",
@@ -52,6 +56,10 @@ _SINGLE = re.compile(r"\{\s*([:=])\s*\}")
 _UNIT_FRACTION = re.compile(
     r"\\[dt]?frac\s*\{\s*\\(?:text|mathrm)\s*\{([A-Za-z ]+)\}\s*\}\s*\{\s*\\(?:text|mathrm)\s*\{([A-Za-z ]+)\}\s*\}"
 )
+_ORDINAL = re.compile(
+    r"(?<=\d)(?:\^?\\(?:text|mathrm|textsuperscript)\s*\{\s*(?:st|nd|rd|th)\s*\}|\^\s*\{\s*(?:st|nd|rd|th)\s*\}"
+    r"|\^\s*\{\s*\\(?:text|mathrm)\s*\{\s*(?:st|nd|rd|th)\s*\}\s*\}|(?:st|nd|rd|th)(?![A-Za-z]))"
+)
 #: What an exact value is about: "(approximately 4.148)" after it.
 _APPROXIMATELY = re.compile(
     r"(?:\\q?quad|\\[,;: ]|\s)*(?:\\(?:text|mbox)\s*\{\s*)?[(\[]\s*(?:\\(?:text|mbox)\s*\{\s*)?"
@@ -79,6 +87,8 @@ def normalise(text: str) -> str:
         text = _SYSTEM.sub("", text)
     if "pprox" in text or "about" in text or "rough" in text:
         text = _APPROXIMATELY.sub("", text)
+    if "st" in text or "nd" in text or "rd" in text or "th" in text:
+        text = _ORDINAL.sub("", text)
     if "." in text:
         text = _ENDLESS.sub(_cycle, text)
     if "\\" in text or "~" in text or " " in text or "{" in text:

@@ -8,6 +8,7 @@ from typing import Literal
 Units = Literal["if_given", "required", "ignored"]
 Percent = Literal["either", "strict"]
 Lists = Literal["any_order", "in_order"]
+Arithmetic = Literal["allowed", "refused"]
 Decimals = Literal["gold_rounded", "exact"]
 
 
@@ -22,12 +23,14 @@ class Policy:
         lists: whether the items of a bare list may come in any order.
         decimals: `gold_rounded`: an exact answer, or a longer decimal, equals a gold decimal of four or more significant
             digits when it rounds to it. `exact`: never.
+        arithmetic: `refused`: where the gold is a plain number, the answer must be a numeral, not `2+3`.
     """
 
     units: Units = "if_given"
     percent: Percent = "either"
     lists: Lists = "any_order"
     decimals: Decimals = "gold_rounded"
+    arithmetic: Arithmetic = "allowed"
 
 
 DEFAULT = Policy()

@@ -55,6 +55,9 @@ def _leading_currency(tokens: list[Token]) -> tuple[Unit | None, list[Token]]:
         if last.kind in ("word", "text", "letters") and read_unit(last.text) is not None:
             rest = rest[:-1]  # \$5 dollars
         return unit, rest
+    if len(tokens) > 1 and tokens[0].text.rstrip(".") in ("Rs", "USD", "EUR", "GBP", "INR", "CNY", "JPY", "RMB"):
+        rest = tokens[2:] if tokens[1].text == "." else tokens[1:]
+        return read_unit(tokens[0].text), rest
     return None, tokens
 
 
@@ -125,5 +128,3 @@ def _compound(tokens: list[Token]) -> Quantity | None:
     if position != len(tokens) or pairs < 2 or dimensions is None:
         return None
     return Quantity(("n", total), Unit(dimensions, Fraction(1)))
-
-

@@ -28,10 +28,10 @@ from reasoning_rl_rewards.math_answer.errors import Refused, TooCostly, Undefine
 from reasoning_rl_rewards.math_answer.evaluate import constant_value
 from reasoning_rl_rewards.math_answer.expression import symbols
 from reasoning_rl_rewards.math_answer.labels import is_label, label_text
+from reasoning_rl_rewards.math_answer.quantities import read_quantity
 from reasoning_rl_rewards.math_answer.realsets import variable
 from reasoning_rl_rewards.math_answer.tokens import Token, spell, tokenize
 from reasoning_rl_rewards.math_answer.words import is_wordy, plain_words, strip_prose
-from reasoning_rl_rewards.math_answer.quantities import read_quantity
 
 _COMPARISONS = frozenset(("<", ">", "<=", ">=", "!="))
 _SET_OPERATIONS = {"\\cup": "cup", "\\cap": "cap", "\\setminus": "setminus"}
@@ -114,7 +114,9 @@ def _with_condition(tokens: Sequence[Token]) -> Sequence[Token]:
     """A condition in brackets at the end, `x = k\\pi (k \\in \\mathbb Z)`, as one more item."""
     if len(tokens) < 5 or tokens[-1].text != ")":
         return tokens
-    start = next((at for at, token in enumerate(tokens) if token.kind == "open" and _matching(tokens, at) == len(tokens) - 1), 0)
+    start = next(
+        (at for at, token in enumerate(tokens) if token.kind == "open" and _matching(tokens, at) == len(tokens) - 1), 0
+    )
     inside = tokens[start + 1 : -1]
     if start and tokens[start].spaced and any(token.kind == "rel" for token in inside):
         return [*tokens[:start], Token("sep", ","), *inside]
@@ -132,7 +134,7 @@ def _without_dollars(tokens: Sequence[Token]) -> Sequence[Token]:
 
 
 def _without_tail(tokens: Sequence[Token]) -> Sequence[Token]:
-    while tokens and (tokens[-1].text in (".", ",", ";", "\\\\", "`") or tokens[-1].text == "\\$" and len(tokens) == 1):
+    while tokens and (tokens[-1].text in (".", ",", ";", "\\\\", "`") or (tokens[-1].text == "\\$" and len(tokens) == 1)):
         tokens = tokens[:-1]
     while len(tokens) > 2 and tokens[0].text == "{" and _matching(tokens, 0) == len(tokens) - 1:
         tokens = tokens[1:-1]
@@ -149,9 +151,7 @@ def _matching(tokens: Sequence[Token], start: int) -> int:
     raise Unreadable("a bracket is not closed")
 
 
-def _split(
-    tokens: Sequence[Token], is_separator: Callable[[Token], bool]
-) -> tuple[list[Sequence[Token]], list[Token]]:
+def _split(tokens: Sequence[Token], is_separator: Callable[[Token], bool]) -> tuple[list[Sequence[Token]], list[Token]]:
     """The parts outside brackets, and the separators between them."""
     parts: list[Sequence[Token]] = []
     found: list[Token] = []
@@ -205,14 +205,21 @@ def _is_domain(tokens: Sequence[Token]) -> bool:
 
 def _is_condition(value: Value) -> bool:
     """What may stand beside an inequality in one: another, an equation `x = 2`, an interval."""
-    return _is_inequality(value) or isinstance(value, Labelled) or isinstance(value, Group) and value.opened in ("(", "[")
+    return (
+        _is_inequality(value) or isinstance(value, Labelled) or (isinstance(value, Group) and value.opened in ("(", "["))
+    )
 
 
 def _excludes(items: list[Value]) -> bool:
     """`m < 1, m != 0`: all about one letter, with an exception, so that all of it must hold."""
     relations = [item for item in items if isinstance(item, Relation)]
-    return len(relations) == len(items) and any("!=" in item.operators for item in relations) and (
-        len({variable(item) for item in items}) == 1 and not all(set(item.operators) == {"!="} for item in relations)
+    return (
+        len(relations) == len(items)
+        and any("!=" in item.operators for item in relations)
+        and (
+            len({variable(item) for item in items}) == 1
+            and not all(set(item.operators) == {"!="} for item in relations)
+        )
     )
 
 
@@ -354,9 +361,10 @@ def _bracketed(tokens: Sequence[Token]) -> Value | None:
     """What stands in brackets from the first token to the last; `None` for brackets that only group."""
     opened, closed = tokens[0].text, tokens[-1].text
     inside = tokens[1:-1]
-    if opened in _MATRICES:
+    is_system = any(token.kind == "rel" for token in inside)
+    if opened in _MATRICES and not is_system:
         return _matrix(inside)
-    if opened in _LISTS:
+    if opened in _LISTS or opened in _MATRICES:
         return _list([token for token in inside if token.text != "&"])
     if opened == "\\{" and closed == "\\}":
         for sign in ("mid", "|", ":"):
@@ -428,9 +436,14 @@ def _looks_like_clock(text: str, digits: list[str], suffix: str) -> bool:
     if suffix in ("am", "pm"):
         return True
     pieces = text.split(":")
-    return len(pieces) in (2, 3) and all(piece.isdigit() for piece in pieces) and (
-        pieces[1] == "0" or len(pieces[1]) == 2
-    ) and int(pieces[0]) < 25 and int(pieces[1]) < 60 and (len(pieces) == 2 or len(pieces[2]) == 2)
+    return (
+        len(pieces) in (2, 3)
+        and all(piece.isdigit() for piece in pieces)
+        and (pieces[1] == "0" or len(pieces[1]) == 2)
+        and int(pieces[0]) < 25
+        and int(pieces[1]) < 60
+        and (len(pieces) == 2 or len(pieces[2]) == 2)
+    )
 
 
 def _numeral(tokens: Sequence[Token]) -> Numeral | None:

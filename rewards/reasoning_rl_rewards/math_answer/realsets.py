@@ -178,7 +178,9 @@ def _normal(pieces: RealSet) -> RealSet:
     found: RealSet = []
     for piece in sorted(pieces, key=lambda item: (_key(item.low), not item.has_low)):
         last = found[-1] if found else None
-        meets = last and (equal(last.high, piece.low) and (last.has_high or piece.has_low) or less(piece.low, last.high))
+        meets = last and (
+            (equal(last.high, piece.low) and (last.has_high or piece.has_low)) or less(piece.low, last.high)
+        )
         if last and meets:
             if equal(last.high, piece.high):
                 high, has_high = last.high, last.has_high or piece.has_high

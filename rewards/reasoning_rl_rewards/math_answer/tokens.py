@@ -36,8 +36,7 @@ class Token:
 
 
 FUNCTIONS = frozenset(
-    "sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc sinh cosh tanh coth sech csch arcsinh arccosh "
-    "arctanh asin acos atan asinh acosh atanh ln log lg exp sqrt cbrt abs floor ceil gcd lcm max min Gamma mod".split()
+    ["sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "arccot", "arcsec", "arccsc", "sinh", "cosh", "tanh", "coth", "sech", "csch", "arcsinh", "arccosh", "arctanh", "asin", "acos", "atan", "asinh", "acosh", "atanh", "ln", "log", "lg", "exp", "sqrt", "cbrt", "abs", "floor", "ceil", "gcd", "lcm", "max", "min", "Gamma", "mod"]
 )
 _FUNCTION_ALIASES = {
     "asin": "arcsin", "acos": "arccos", "atan": "arctan", "asinh": "arcsinh", "acosh": "arccosh", "atanh": "arctanh",
@@ -46,16 +45,16 @@ _FUNCTION_ALIASES = {
     "GCD": "gcd", "LCM": "lcm", "Max": "max", "Min": "min",
 }  # fmt: skip
 GREEK = frozenset(
-    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon phi chi psi omega "
-    "Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega ell hbar".split()
+    ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu", "xi", "pi", "rho", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega", "Delta", "Theta", "Lambda", "Xi", "Pi", "Sigma", "Upsilon", "Phi", "Psi", "Omega", "ell", "hbar"]
 )
 _GREEK_ALIASES = {"varepsilon": "epsilon", "vartheta": "theta", "varphi": "phi", "varrho": "rho", "varsigma": "sigma"}
 _LAYOUT = frozenset(
-    "left right middle big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr bigm displaystyle textstyle "
-    "scriptstyle limits nolimits large Large small normalsize mathstrut strut nonumber boldmath unboldmath color "
-    "( ) [ ] mathopen mathclose mathord mathrel mathbin thinspace negthinspace hfill noindent mathop protect centering".split()
+    ["left", "right", "middle", "big", "Big", "bigg", "Bigg", "bigl", "bigr", "Bigl", "Bigr", "biggl", "biggr", "Biggl", "Biggr", "bigm", "displaystyle", "textstyle", "scriptstyle", "limits", "nolimits", "large", "Large", "small", "normalsize", "mathstrut", "strut", "nonumber", "boldmath", "unboldmath", "color", "(", ")", "[", "]", "mathopen", "mathclose", "mathord", "mathrel", "mathbin", "thinspace", "negthinspace", "hfill", "noindent", "mathop", "protect", "centering"]
 )
-_SPACE_COMMANDS = frozenset(r"\quad \qquad \, \; \: \! \> \enspace \enskip \thickspace \medspace".split()) | {"\\ ", "\\\n"}
+_SPACE_COMMANDS = frozenset([r"\quad", r"\qquad", r"\,", r"\;", r"\:", r"\!", r"\>", r"\enspace", r"\enskip", r"\thickspace", r"\medspace"]) | {
+    "\\ ",
+    "\\\n",
+}
 _RELATIONS = {
     "=": "=", "<": "<", ">": ">", "<=": "<=", ">=": ">=", "!=": "!=", "=<": "<=", "=>": "implies", "->": "to",
     "==": "=", ":=": "=", "\\le": "<=", "\\leq": "<=", "\\leqslant": "<=", "\\leqq": "<=", "\\ge": ">=", "\\geq": ">=",
@@ -66,13 +65,12 @@ _RELATIONS = {
     "\\perp": "perp", "\\parallel": "parallel", "\\subset": "subset", "\\subseteq": "subset", "\\notin": "notin",
     "\\propto": "propto",
 }  # fmt: skip
-_TEXT_COMMANDS = frozenset("text textbf textrm textit textsf texttt textnormal textup textsc mbox hbox emph".split())
+_TEXT_COMMANDS = frozenset(["text", "textbf", "textrm", "textit", "textsf", "texttt", "textnormal", "textup", "textsc", "mbox", "hbox", "emph"])
 _LETTER_COMMANDS = frozenset(
-    "mathrm mathbf mathit mathsf mathtt boldsymbol bm pmb operatorname rm bf it mathnormal mathscr mathcal "
-    "vec overrightarrow hat widehat tilde bar overline underline mathring uline".split()
+    ["mathrm", "mathbf", "mathit", "mathsf", "mathtt", "boldsymbol", "bm", "pmb", "operatorname", "rm", "bf", "it", "mathnormal", "mathscr", "mathcal", "vec", "overrightarrow", "hat", "widehat", "tilde", "bar", "overline", "underline", "mathring", "uline"]
 )
 #: Letters that stay different from the plain ones.
-_ACCENTS = frozenset("bar overline hat widehat tilde mathring".split())
+_ACCENTS = frozenset(["bar", "overline", "hat", "widehat", "tilde", "mathring"])
 _COMMAND_ALIASES = {
     "\\dfrac": "\\frac", "\\tfrac": "\\frac", "\\cfrac": "\\frac", "\\sfrac": "\\frac", "\\flatfrac": "\\frac",
     "\\dbinom": "\\binom", "\\tbinom": "\\binom", "\\choose": "\\choose", "\\times": "*", "\\cdot": "*",
@@ -89,9 +87,7 @@ _OPEN = {"(": "(", "[": "[", "{": "{", "\\{": "\\{", "\\lbrace": "\\{", "\\langl
 _CLOSE = {")": ")", "]": "]", "}": "}", "\\}": "\\}", "\\rbrace": "\\}", "\\rangle": "|>", "\\rfloor": "\\rfloor",
           "\\rceil": "\\rceil", "\\rbrack": "]", "\\rparen": ")"}  # fmt: skip
 _OTHER_COMMANDS = frozenset(
-    "frac sqrt binom choose over pm mp infty cup cap setminus emptyset circ pmod % $ pounds euro yen "
-    "rupee cent permil ldots angle triangle sum prod int lim iint oint partial nabla forall exists det vdots ddots "
-    "hline mathfrak | overset stackrel neg complement operatornamewithlimits dot arg Re Im odot bigtriangleup".split()
+    ["frac", "sqrt", "binom", "choose", "over", "pm", "mp", "infty", "cup", "cap", "setminus", "emptyset", "circ", "pmod", "%", "$", "pounds", "euro", "yen", "rupee", "cent", "permil", "ldots", "angle", "triangle", "sum", "prod", "int", "lim", "iint", "oint", "partial", "nabla", "forall", "exists", "det", "vdots", "ddots", "hline", "mathfrak", "|", "overset", "stackrel", "neg", "complement", "operatornamewithlimits", "dot", "arg", "Re", "Im", "odot", "bigtriangleup"]
 )
 #: Words that are something else inside mathematics.
 _WORDS = {"infinity": "\\infty", "infty": "\\infty", "inf": "\\infty", "oo": "\\infty", "Infinity": "\\infty"}
@@ -317,8 +313,15 @@ class _Lexer:
             self.spaced = True
         elif content.lower() in ("and", "or", "or:", "and:"):
             self.add("sep", content.lower().rstrip(":"))
-        elif len(content) > 1 and _is_prose(content) and (
-            content == "min" and name in _TEXT_COMMANDS or content not in FUNCTIONS and content not in _FUNCTION_ALIASES
+        elif (
+            len(content) > 1
+            and _is_prose(content)
+            and (
+                (content == "min"
+                and name in _TEXT_COMMANDS)
+                or (content not in FUNCTIONS
+                and content not in _FUNCTION_ALIASES)
+            )
         ):
             self.add("text", " ".join(content.replace("\\", " ").split()))
         else:

@@ -43,20 +43,18 @@ _define("power", a=("w watt", 1), b=("kw kilowatt", 1000))
 _define("force", a=("n newton", 1))
 _define("frequency", a=("hz hertz", 1))
 _define("voltage", a=("v volt", 1))
-_define("speed", a=("mph", "0.44704"), b=("kph kmh", "5/18"), c=("m/s", 1))
 _define("amount", a=("mol mole", 1))
 _define("temperature", a=("k kelvin", 1))
 _define("", a=("unit 单位", 1))
-_SINGLE = frozenset("m g s h l t w j n v k".split())
+_SINGLE = frozenset(["m", "g", "s", "h", "l", "t", "w", "j", "n", "v", "k"])
 #: Units of one or two letters that are read as such even when they are written like variables.
-_PLAIN = frozenset("cm mm km dm nm kg mg ml ft yd mi in min hr lb lbs mph hz kw kj rad deg usd sec mol rs day".split())
+_PLAIN = frozenset(["cm", "mm", "km", "dm", "nm", "kg", "mg", "ml", "ft", "yd", "mi", "in", "min", "hr", "lb", "lbs", "mph", "hz", "kw", "kj", "rad", "deg", "usd", "sec", "mol", "rs", "day"])
 #: Words after a number that are no unit: they change what is said.
 _FORBIDDEN = frozenset(
-    "not no never isn wrong incorrect false is are was or nor except but without maybe perhaps approximately about if "
-    "unless than more less greater fewer least most only however mod modulo".split()
+    ["not", "no", "never", "isn", "wrong", "incorrect", "false", "is", "are", "was", "or", "nor", "except", "but", "without", "maybe", "perhaps", "approximately", "about", "if", "unless", "than", "more", "less", "greater", "fewer", "least", "most", "only", "however", "mod", "modulo"]
 )
 _POWERS = {"square": 2, "sq": 2, "squared": 2, "cubic": 3, "cubed": 3, "平方": 2, "立方": 3}
-_FILLERS = frozenset("of the a an per in".split())
+_FILLERS = frozenset(["of", "the", "a", "an", "per"])
 _PLURAL_KEPT = frozenset(("s", "ms", "celsius", "lbs", "rs"))
 
 
@@ -92,6 +90,7 @@ def read_unit(text: str) -> Unit | None:
     text = text.replace("\\text", " ").replace("{", " ").replace("}", " ").replace("*", " ").replace("(", " ")
     text = text.replace(")", " ").replace("°", " \\circ ")
     text = re.sub(r"\bper\b", " / ", text)
+    text = re.sub(r"\bmph\b", "mile / hour", re.sub(r"\bkm?ph\b|\bkmh\b", "km / hour", text))
     text = text.replace("平方", " square ").replace("立方", " cubic ")
     words = re.findall(r"\\\$|\\[a-z]+|\^|/|-?\d+|[^\W\d_]+", text)
     if not words or len(words) > 8:

@@ -8,18 +8,19 @@ from collections.abc import Sequence
 from reasoning_rl_rewards.math_answer.errors import Refused
 from reasoning_rl_rewards.math_answer.tokens import Token
 
-NEGATIONS = frozenset("not no never isn't isn wrong incorrect false cannot can't doesn't neither except unknown".split())
-_ARTICLES = frozenset("a an the".split())
-_SHORT = frozenset("yes no odd all dne one two six ten sun mon tue wed thu fri sat red men boy win tie".split())
-_LINKS = frozenset("is are be equals equal was of to".split())
+NEGATIONS = frozenset(
+    ["not", "no", "never", "isn't", "isn", "wrong", "incorrect", "false", "cannot", "can't", "doesn't", "neither", "except", "unknown"]
+)
+_ARTICLES = frozenset(["a", "an", "the"])
+_SHORT = frozenset(["yes", "no", "odd", "all", "dne", "one", "two", "six", "ten", "sun", "mon", "tue", "wed", "thu", "fri", "sat", "red", "men", "boy", "win", "tie"])
+_LINKS = frozenset(["is", "are", "be", "equals", "equal", "was", "of", "to"])
 _SAME = {
     "does not exist": "dne", "doesn't exist": "dne", "doesnt exist": "dne", "no solutions": "no solution",
     "none": "no solution", "no real solutions": "no real solution", "no real roots": "no real root",
     "all real number": "all real numbers", "all reals": "all real numbers", "infinitely many solutions": "infinitely many",
 }  # fmt: skip
 _NUMBERS = {name: number for number, name in enumerate(
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen twenty".split()
+    ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"]
 )}  # fmt: skip
 
 
@@ -56,7 +57,9 @@ def strip_prose(tokens: Sequence[Token]) -> Sequence[Token]:
         Refused: it denies.
     """
     end = 0
-    while end < len(tokens) and (tokens[end].kind in ("word", "text", "letters", "sym") or tokens[end].text in ("'", ",")):
+    while end < len(tokens) and (
+        tokens[end].kind in ("word", "text", "letters", "sym") or tokens[end].text in ("'", ",")
+    ):
         end += 1
     last = next((at for at in range(end - 1, -1, -1) if _last_word(tokens[at]) in _LINKS), -1)
     if last < 0 or end == len(tokens):

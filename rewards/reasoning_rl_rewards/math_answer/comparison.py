@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
-from reasoning_rl_rewards.math_answer import engine, guard
+from reasoning_rl_rewards.math_answer import engine, guard, vetoes
 from reasoning_rl_rewards.math_answer.answers import Quantity, Value, Verbatim
 from reasoning_rl_rewards.math_answer.choice import chosen_letter, gold_letter
 from reasoning_rl_rewards.math_answer.equality import MIN_DIGITS, are_equal
 from reasoning_rl_rewards.math_answer.errors import Refused, TooCostly, Undefined, Unreadable
+from reasoning_rl_rewards.math_answer.expression import symbols
 from reasoning_rl_rewards.math_answer.normalise import normalise
 from reasoning_rl_rewards.math_answer.numbers import plain_number
 from reasoning_rl_rewards.math_answer.policy import DEFAULT, Policy
@@ -62,6 +63,8 @@ def judge(gold: str, answer: str, policy: Policy = DEFAULT) -> Outcome:
         return Outcome(False, "veto:cost")
     if right.is_refused:
         return Outcome(False, "veto:refused")
+    if policy.arithmetic == "refused" and left.number and vetoes.is_unevaluated(right.values):
+        return Outcome(False, "veto:unevaluated")
     if left.values and right.values:
         outcome = _compared(left, right, policy)
         if outcome.is_right or not _needs_engine(left, right):
@@ -146,22 +149,32 @@ def _same_numbers(gold: tuple[Fraction, int], answer: tuple[Fraction, int], poli
     (value, places), (other, other_places) = gold, answer
     if value == other:
         return True
-    if policy.decimals == "exact" or _num_digits(gold) < MIN_DIGITS or 0 < other_places < places or other.denominator == 1:
+    if (
+        policy.decimals == "exact"
+        or _num_digits(gold) < MIN_DIGITS
+        or 0 < other_places < places
+        or other.denominator == 1
+    ):
         return False
     return abs(value - other) <= Fraction(1, 2 * 10**places)
 
 
 def _compared(gold: Parsed, answer: Parsed, policy: Policy) -> Outcome:
+    path = "numeric" if all(map(_is_number, (*gold.values, *answer.values))) else "symbolic"
     for value in gold.values:
         for other in answer.values:
             try:
                 if are_equal(value, other, policy):
-                    return Outcome(True, "numeric")
+                    return Outcome(True, path)
             except TooCostly:
                 return Outcome(False, "veto:cost")
             except (Unreadable, Undefined):
                 continue
-    return Outcome(False, "numeric")
+    return Outcome(False, path)
+
+
+def _is_number(value: Value) -> bool:
+    return isinstance(value, Quantity) and not symbols(value.node)
 
 
 def _by_engine(gold: Parsed, answer: Parsed) -> Outcome:
