@@ -11,10 +11,11 @@ from fractions import Fraction
 from functools import lru_cache
 
 from reasoning_rl_rewards.math_answer import engine, guard, vetoes
+from reasoning_rl_rewards.math_answer.amounts import MIN_DIGITS
 from reasoning_rl_rewards.math_answer.answers import Quantity, Value, Verbatim
 from reasoning_rl_rewards.math_answer.choice import chosen_letter, gold_letter
-from reasoning_rl_rewards.math_answer.equality import MIN_DIGITS, are_equal
-from reasoning_rl_rewards.math_answer.errors import Refused, TooCostly, Undefined, Unreadable
+from reasoning_rl_rewards.math_answer.equality import are_equal
+from reasoning_rl_rewards.math_answer.errors import RefusedError, TooCostlyError, UndefinedError, UnreadableError
 from reasoning_rl_rewards.math_answer.expression import symbols
 from reasoning_rl_rewards.math_answer.normalise import normalise
 from reasoning_rl_rewards.math_answer.numbers import plain_number
@@ -103,7 +104,7 @@ def gold_fault(gold: str, policy: Policy = DEFAULT) -> str | None:
 def _equals_itself(own: Parsed, policy: Policy) -> bool:
     try:
         return are_equal(own.values[0], own.values[0], policy)
-    except (Unreadable, Undefined):
+    except (UnreadableError, UndefinedError):
         return False
 
 
@@ -117,7 +118,7 @@ def parsed(text: str) -> Parsed:
         return Parsed(text, None, fault="too long", is_costly=True)
     try:
         text = normalise(text)
-    except Unreadable as error:
+    except UnreadableError as error:
         return Parsed(text, None, fault=str(error))
     number = plain_number(text)
     if number:
@@ -126,11 +127,11 @@ def parsed(text: str) -> Parsed:
         return Parsed(text, None, fault=reason, is_costly=True)
     try:
         return Parsed(text, None, tuple(read(text)))
-    except TooCostly as error:
+    except TooCostlyError as error:
         return Parsed(text, None, fault=str(error), is_costly=True)
-    except Refused as error:
+    except RefusedError as error:
         return Parsed(text, None, fault=str(error), is_refused=True)
-    except (Unreadable, Undefined, RecursionError) as error:
+    except (UnreadableError, UndefinedError, RecursionError) as error:
         return Parsed(text, None, fault=str(error))
 
 
@@ -166,9 +167,9 @@ def _compared(gold: Parsed, answer: Parsed, policy: Policy) -> Outcome:
             try:
                 if are_equal(value, other, policy):
                     return Outcome(True, path)
-            except TooCostly:
+            except TooCostlyError:
                 return Outcome(False, "veto:cost")
-            except (Unreadable, Undefined):
+            except (UnreadableError, UndefinedError):
                 continue
     return Outcome(False, path)
 

@@ -14,13 +14,21 @@ from typing import Any
 from reasoning_rl_rewards.math_answer.guard import too_costly_for_engine
 
 #: Commands whose reading by the engine is trusted. It skips what it does not know and reads the number beside it.
-_KNOWN = frozenset(
-    ["frac", "dfrac", "tfrac", "sqrt", "sum", "prod", "int", "lim", "infty", "to", "rightarrow", "cdot", "times", "pi", "left", "right", "sin", "cos", "tan", "cot", "sec", "csc", "ln", "log", "exp", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "binom", "dbinom", "tbinom", "alpha", "beta", "theta", "lambda", "mu", "n", "mid", "in", "mathbb", "cup", "cap", "setminus", "begin", "end", "pmatrix", "bmatrix", "vmatrix", "det", "le", "ge", "leq", "geq", "lt", "gt", "ne", "neq", "pm", "lfloor", "rfloor", "lceil", "rceil", "partial", "limits", "displaystyle", "quad", "qquad", ",", ";", "!", ":", "{", "}", "|", "max", "min", "gcd", "lcm", "operatorname", "mathrm", "phi", "omega", "epsilon", "delta"]
-)
+_KNOWN = frozenset([
+    "frac", "dfrac", "tfrac", "sqrt", "sum", "prod", "int", "lim", "infty", "to", "rightarrow", "cdot", "times",
+    "pi", "left", "right", "sin", "cos", "tan", "cot", "sec", "csc", "ln", "log", "exp", "arcsin", "arccos",
+    "arctan", "sinh", "cosh", "tanh", "binom", "dbinom", "tbinom", "alpha", "beta", "theta", "lambda", "mu",
+    "n", "mid", "in", "mathbb", "cup", "cap", "setminus", "begin", "end", "pmatrix", "bmatrix", "vmatrix",
+    "det", "le", "ge", "leq", "geq", "lt", "gt", "ne", "neq", "pm", "lfloor", "rfloor", "lceil", "rceil",
+    "partial", "limits", "displaystyle", "quad", "qquad", ",", ";", "!", ":", "{", "}", "|", "max", "min",
+    "gcd", "lcm", "operatorname", "mathrm", "phi", "omega", "epsilon", "delta"
+])  # fmt: skip
 _COMMAND = re.compile(r"\\([A-Za-z]+|.)", re.DOTALL)
 _UNEVALUATED = re.compile(r"\\(?:sum|prod|int|iint|iiint|oint|lim|det|begin\s*\{vmatrix\})")
 #: Digits that must agree; math-verify's default of 6 decimals makes all small numbers equal.
 _DIGITS = 12
+#: Its alarms work in the main thread only and take no fraction of a second; the process is killed from outside.
+_NO_ALARM: dict[str, Any] = {"parsing_timeout": None}
 
 
 def load() -> None:
@@ -66,7 +74,7 @@ def _parsed(text: str) -> tuple[Any, ...]:
 
     config = LatexExtractionConfig(boxed_match_priority=0, try_extract_without_anchor=False)
     try:
-        found = parse(f"\\boxed{{{text}}}", [config], fallback_mode="no_fallback", parsing_timeout=None)
+        found = parse(f"\\boxed{{{text}}}", [config], fallback_mode="no_fallback", **_NO_ALARM)
     except (RecursionError, ValueError, TypeError, ArithmeticError, AttributeError):
         return ()
     return tuple(found)

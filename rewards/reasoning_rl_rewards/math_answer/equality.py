@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
+from reasoning_rl_rewards.math_answer.amounts import same_duration, same_quantity, same_time
 from reasoning_rl_rewards.math_answer.answers import (
     Clock,
     Congruence,
@@ -23,33 +24,23 @@ from reasoning_rl_rewards.math_answer.answers import (
     Value,
     Words,
 )
-from reasoning_rl_rewards.math_answer.errors import Undefined
-from reasoning_rl_rewards.math_answer.evaluate import (
-    branch,
-    constant_value,
-    equal,
-    evaluate,
-    has_plus_minus,
-    mp,
-    proportional,
-    same,
-)
+from reasoning_rl_rewards.math_answer.errors import UndefinedError
+from reasoning_rl_rewards.math_answer.evaluate import branch, constant_value, evaluate, has_plus_minus
 from reasoning_rl_rewards.math_answer.expression import Node, symbols
+from reasoning_rl_rewards.math_answer.identity import proportional, same
 from reasoning_rl_rewards.math_answer.policy import DEFAULT, Policy
 from reasoning_rl_rewards.math_answer.realsets import is_set_like, real_set, same_set, variable
+from reasoning_rl_rewards.math_answer.values import equal, mp
 from reasoning_rl_rewards.math_answer.words import number_word
 
-#: Significant digits from which a gold decimal is taken for a rounded value.
-MIN_DIGITS = 4
 _FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "!=": "!=", "=": "="}
-_DEGREE = ("/", ("s", "\\pi"), ("n", Fraction(180)))
 
 
 def are_equal(gold: Value, answer: Value, policy: Policy = DEFAULT) -> bool:
     """Whether the answer is the gold one.
 
     Raises:
-        TooCostly: that takes too much work to tell.
+        TooCostlyError: that takes too much work to tell.
     """
     gold, answer = _expanded(gold), _expanded(answer)
     if gold == answer:
@@ -61,7 +52,7 @@ def are_equal(gold: Value, answer: Value, policy: Policy = DEFAULT) -> bool:
     if is_set_like(gold) or is_set_like(answer):
         return _sets(gold, answer, policy)
     if isinstance(gold, Quantity) and isinstance(answer, Quantity):
-        return _quantities(gold, answer, policy)
+        return same_quantity(gold, answer, policy)
     if isinstance(gold, Relation) and isinstance(answer, Relation):
         return _relations(gold, answer)
     if isinstance(gold, Matrix) or isinstance(answer, Matrix):
@@ -75,25 +66,12 @@ def are_equal(gold: Value, answer: Value, policy: Policy = DEFAULT) -> bool:
     if isinstance(gold, Congruence) and isinstance(answer, Congruence):
         return _congruences(gold, answer, policy)
     if isinstance(gold, Clock) and isinstance(answer, Clock):
-        return _clocks(gold, answer)
+        return same_time(gold, answer)
     if isinstance(gold, Clock) or isinstance(answer, Clock):
-        return _duration(gold, answer)
+        return same_duration(gold, answer)
     if isinstance(gold, Numeral) and isinstance(answer, Numeral):
         return gold.base == answer.base and int(gold.digits, gold.base) == int(answer.digits, answer.base)
     return False
-
-
-def is_within(exact: Any, decimal: Fraction, width: Fraction) -> bool:
-    """Whether a real number lies within `width` of a decimal."""
-    if isinstance(exact, Fraction):
-        return abs(exact - decimal) <= width
-    if getattr(exact, "imag", 0):
-        return False
-    context = mp()
-    return bool(
-        abs(exact - context.mpf(decimal.numerator) / decimal.denominator)
-        <= context.mpf(width.numerator) / width.denominator
-    )
 
 
 def _expanded(value: Value) -> Value:
@@ -173,61 +151,6 @@ def _words(gold: Value, answer: Value) -> bool:
     if number is not None:
         return constant_value(other.node) == number
     return bool(other.letters) and other.letters.casefold() == words.text
-
-
-def _quantities(gold: Quantity, answer: Quantity, policy: Policy) -> bool:
-    if policy.units == "required" and (gold.unit is not None) and answer.unit is None and gold.unit.dimensions:
-        return False
-    gold_node, answer_node = gold.node, answer.node
-    if gold.unit and answer.unit and policy.units != "ignored" and gold.unit.is_known and answer.unit.is_known:
-        if dict(gold.unit.dimensions) != dict(answer.unit.dimensions):
-            if gold.unit.dimensions and answer.unit.dimensions:
-                return False
-        elif gold.unit.factor != answer.unit.factor:
-            gold_node = ("*", gold_node, ("n", gold.unit.factor))
-            answer_node = ("*", answer_node, ("n", answer.unit.factor))
-    if gold.is_percent != answer.is_percent:
-        return _one_percent(gold, answer, policy)
-    if _same_or_rounded(gold, gold_node, answer, answer_node, policy):
-        return True
-    return _degrees(gold, answer)
-
-
-def _degrees(gold: Quantity, answer: Quantity) -> bool:
-    """45° against π/4: only where the side without the sign is written with π."""
-    for one, other in ((gold, answer), (answer, gold)):
-        if one.unit and one.unit.is_angle_in_degrees and other.unit is None and _mentions_pi(other.node):
-            return same(("*", one.node, _DEGREE), other.node)
-    return False
-
-
-def _mentions_pi(node: Node) -> bool:
-    return "\\pi" in str(node)
-
-
-def _one_percent(gold: Quantity, answer: Quantity, policy: Policy) -> bool:
-    hundredth = ("n", Fraction(1, 100))
-    gold_node, answer_node = gold.node, answer.node
-    if policy.percent == "either" and _same_or_rounded(gold, gold_node, answer, answer_node, policy):
-        return True
-    if gold.is_percent:
-        gold_node = ("*", gold_node, hundredth)
-    else:
-        answer_node = ("*", answer_node, hundredth)
-    return same(gold_node, answer_node)
-
-
-def _same_or_rounded(gold: Quantity, gold_node: Node, answer: Quantity, answer_node: Node, policy: Policy) -> bool:
-    if same(gold_node, answer_node):
-        return True
-    if policy.decimals == "exact" or gold.digits < MIN_DIGITS or gold_node is not gold.node:
-        return False
-    if answer.places and answer.places < gold.places:
-        return False
-    exact, decimal = constant_value(answer_node), constant_value(gold_node)
-    if exact is None or not isinstance(decimal, Fraction) or (isinstance(exact, Fraction) and exact.denominator == 1):
-        return False
-    return is_within(exact, decimal, Fraction(1, 2 * 10**gold.places))
 
 
 def _sets(gold: Value, answer: Value, policy: Policy) -> bool:
@@ -321,7 +244,7 @@ def _ratios(gold: Value, answer: Value, policy: Policy) -> bool:
             return False
         try:
             values = [[_value(part) for part in ratio.parts] for ratio in (gold, answer)]
-        except Undefined:
+        except UndefinedError:
             return _in_order(gold.parts, answer.parts, policy)
         (first, *others), (other_first, *other_others) = values
         return all(equal(_times(first, b), _times(a, other_first)) for a, b in zip(others, other_others, strict=True))
@@ -336,10 +259,10 @@ def _ratios(gold: Value, answer: Value, policy: Policy) -> bool:
 
 def _value(part: Value) -> Any:
     if not isinstance(part, Quantity) or symbols(part.node):
-        raise Undefined("no number")
+        raise UndefinedError("no number")
     value = evaluate(part.node, {})
     if value == 0:
-        raise Undefined("a part of 0")
+        raise UndefinedError("a part of 0")
     return value
 
 
@@ -408,37 +331,3 @@ def _congruences(gold: Congruence, answer: Congruence, policy: Policy) -> bool:
     if len(values) == 3 and all(isinstance(value, Fraction) for value in values) and values[2]:
         return (values[0] - values[1]) % values[2] == 0
     return are_equal(gold.right, answer.right, policy)
-
-
-def _clocks(gold: Clock, answer: Clock) -> bool:
-    """a.m. and p.m. must agree where both are given; 14:30 is 2:30 p.m."""
-    if gold.suffix and answer.suffix:
-        return _minutes(gold) == _minutes(answer)
-    return (
-        _parts(gold) == _parts(answer)
-        or ((bool(gold.suffix) or bool(answer.suffix))
-        and _minutes(gold) == _minutes(answer))
-    )
-
-
-def _parts(clock: Clock) -> list[int]:
-    parts = [int(part) for part in clock.text.split(":") if part.isdigit()]
-    return [*parts, 0, 0][:3]
-
-
-def _minutes(clock: Clock) -> list[int]:
-    hours, *rest = _parts(clock)
-    if clock.suffix:
-        hours = hours % 12 + (12 if clock.suffix == "pm" else 0)
-    return [hours, *rest]
-
-
-def _duration(gold: Value, answer: Value) -> bool:
-    """`2:30` against `2 hours 30 minutes`."""
-    clock, other = (gold, answer) if isinstance(gold, Clock) else (answer, gold)
-    if not isinstance(clock, Clock) or clock.suffix or not isinstance(other, Quantity) or not other.unit:
-        return False
-    hours, minutes, seconds = _parts(clock)
-    if dict(other.unit.dimensions) != {"time": 1}:
-        return False
-    return constant_value(("*", other.node, ("n", other.unit.factor))) == 3600 * hours + 60 * minutes + seconds

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 
-class Unreadable(ValueError):
+class UnreadableError(ValueError):
     """The text is no answer that this grammar knows."""
 
 
-class TooCostly(Unreadable):
+class TooCostlyError(UnreadableError):
     """Reading or evaluating would take more work than an answer deserves."""
 
 
-class Refused(Unreadable):
+class RefusedError(UnreadableError):
     """The text can be read, and what it says is no answer: a chain of different values, prose that denies."""
 
 
-class Undefined(ArithmeticError):
+class UndefinedError(ArithmeticError):
     """The expression has no value at this point: division by zero, a logarithm of zero, no number."""

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
-from reasoning_rl_rewards.math_answer.errors import Unreadable
-from reasoning_rl_rewards.math_answer.tokens import FUNCTIONS, Token
+from reasoning_rl_rewards.math_answer.commands import FUNCTIONS
+from reasoning_rl_rewards.math_answer.errors import UnreadableError
+from reasoning_rl_rewards.math_answer.tokens import Token
 
 Node = tuple[Any, ...]
 
@@ -30,12 +31,12 @@ def parse_expression(tokens: Sequence[Token]) -> Node:
     """The tree of all tokens.
 
     Raises:
-        Unreadable: they are no single expression.
+        UnreadableError: they are no single expression.
     """
     parser = _Parser(tokens)
     node = parser.whole()
     if parser.at < len(parser.tokens):
-        raise Unreadable(f"unexpected {parser.peek()!r}")
+        raise UnreadableError(f"unexpected {parser.peek()!r}")
     return node
 
 
@@ -69,7 +70,7 @@ class _Parser:
 
     def take(self, text: str = "") -> Token:
         if self.at >= len(self.tokens) or (text and self.tokens[self.at].text != text):
-            raise Unreadable(f"expected {text or 'more'}, found {self.peek()!r}")
+            raise UnreadableError(f"expected {text or 'more'}, found {self.peek()!r}")
         self.at += 1
         return self.tokens[self.at - 1]
 
@@ -118,7 +119,7 @@ class _Parser:
         if before.kind == "num" and left[0] == "n" and self.is_mixed(before, right):
             return ("mixed", left, right)
         if before.kind == "num" and self.tokens[self.at - 1].kind == "num" and right[0] == "n":
-            raise Unreadable("two numbers side by side")
+            raise UnreadableError("two numbers side by side")
         return right
 
     def is_mixed(self, before: Token, right: Node) -> bool:
@@ -204,9 +205,9 @@ class _Parser:
             self.at += 1 if self.peek() == "\\circ" else 3
             return ("*", base, _DEGREE)
         if self.peek() == "{" and self.peek(1) == "}":
-            raise Unreadable("an empty exponent")
+            raise UnreadableError("an empty exponent")
         if self.peek() in ("'", "*"):
-            raise Unreadable("a decorated letter")
+            raise UnreadableError("a decorated letter")
         exponent = self.argument()
         return ("^", base, self.postfix(exponent) if self.peek() == "^" else exponent)
 
@@ -230,7 +231,7 @@ class _Parser:
             rest, self.split = self.split, ""
             self.at += 1
             if len(rest) > 1:
-                raise Unreadable("digits after a fraction without braces")
+                raise UnreadableError("digits after a fraction without braces")
             return ("n", Fraction(int(rest)))
         return self.argument()
 
@@ -240,7 +241,7 @@ class _Parser:
         node = self.whole()
         closed = self.take().text
         if _CLOSING.get(opened) != closed:
-            raise Unreadable("brackets that do not match")
+            raise UnreadableError("brackets that do not match")
         return node
 
     def primary(self) -> Node:
@@ -252,7 +253,7 @@ class _Parser:
         if token.kind == "open":
             bars, self.in_bars = self.in_bars, 0
             if token.text == "<|":
-                raise Unreadable("angle brackets inside an expression")
+                raise UnreadableError("angle brackets inside an expression")
             node = self.group(token.text)
             self.in_bars = bars
             if token.text in ("\\lfloor", "\\lceil"):
@@ -266,7 +267,7 @@ class _Parser:
             return ("f", "abs", node)
         if token.kind == "cmd":
             return self.command(token.text[1:])
-        raise Unreadable(f"unexpected {token.text!r}")
+        raise UnreadableError(f"unexpected {token.text!r}")
 
     def symbol(self, name: str) -> Node:
         if self.peek() == "_":
@@ -319,7 +320,7 @@ class _Parser:
             return ("f", name, self.argument())
         if name in _PREFIX:
             return self.function(name)
-        raise Unreadable(f"the command {name}")
+        raise UnreadableError(f"the command {name}")
 
     def root(self, name: str) -> Node:
         index: Node = ("n", Fraction(3 if name == "cbrt" else 2))
@@ -331,15 +332,15 @@ class _Parser:
     def many(self, name: str) -> Node:
         opened = self.take().text
         if opened not in ("(", "{", "\\{", "["):
-            raise Unreadable(f"{name} without brackets")
+            raise UnreadableError(f"{name} without brackets")
         if opened == "{" and self.peek() in ("(", "\\{"):
-            raise Unreadable(f"{name} of a bracket")
+            raise UnreadableError(f"{name} of a bracket")
         items = [self.expression(0)]
         while self.peek() in (",", ";"):
             self.at += 1
             items.append(self.expression(0))
         if self.take().text != _CLOSING[opened]:
-            raise Unreadable("brackets that do not match")
+            raise UnreadableError("brackets that do not match")
         return ("f", name, *items)
 
     def function(self, name: str) -> Node:
@@ -349,24 +350,24 @@ class _Parser:
             if self.take().text == "_":
                 base = self.argument()
             elif self.peek() == "{" and self.peek(1) == "\\circ":
-                raise Unreadable("a function without argument")
+                raise UnreadableError("a function without argument")
             else:
                 exponent = self.argument()
         if exponent in (("neg", ("n", Fraction(1))), ("n", Fraction(-1))):
             if name not in _INVERSE:
-                raise Unreadable(f"the inverse of {name}")
+                raise UnreadableError(f"the inverse of {name}")
             name, exponent = _INVERSE[name], None
         inside = self.function_argument()
         node: Node = ("f", name, inside) if base is None else ("f", name, inside, base)
         if base is not None and name != "log":
-            raise Unreadable(f"{name} with a base")
+            raise UnreadableError(f"{name} with a base")
         return node if exponent is None else ("^", node, exponent)
 
     def function_argument(self) -> Node:
         """A bracket, or the factors up to the next sign or function: \\sin 2x, \\sin b \\cos a."""
         token = self.tokens[self.at] if self.at < len(self.tokens) else None
         if token is None:
-            raise Unreadable("a function without argument")
+            raise UnreadableError("a function without argument")
         if token.text in ("(", "[", "\\{", "{"):
             return self.primary()
         if token.text == "-":

@@ -37,7 +37,11 @@ def is_label(tokens: Sequence[Token]) -> bool:
                 return False
         elif token.text == "-" and position and tokens[position - 1].text == "{":
             continue
-        elif (token.kind == "op" and token.text not in _OPERATORS and not depth) or (token.kind == "sep" and not depth and token.text != ",") or (token.kind == "rel" and not depth):
+        elif (
+            (token.kind == "op" and token.text not in _OPERATORS and not depth)
+            or (token.kind == "sep" and not depth and token.text != ",")
+            or (token.kind == "rel" and not depth)
+        ):
             return False
     return has_name and not _is_bare_sum(tokens)
 

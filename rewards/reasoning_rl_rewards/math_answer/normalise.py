@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from reasoning_rl_rewards.math_answer.errors import Unreadable
+from reasoning_rl_rewards.math_answer.errors import UnreadableError
 
 #: Control characters and those that turn the direction of writing: what a reader sees is not what stands there.
 _FORBIDDEN = re.compile(
@@ -75,10 +75,10 @@ def normalise(text: str) -> str:
     """The text in ASCII LaTeX wherever there is a way to say it; other letters (CJK, …) stay.
 
     Raises:
-        Unreadable: it holds control characters or turns the direction of writing.
+        UnreadableError: it holds control characters or turns the direction of writing.
     """
     if _FORBIDDEN.search(text):
-        raise Unreadable("control characters")
+        raise UnreadableError("control characters")
     if not text.isascii():
         text = _ascii(text)
     if "{" in text:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from reasoning_rl_rewards.math_answer.answers import Quantity
+from reasoning_rl_rewards.math_answer.commands import FUNCTIONS
 from reasoning_rl_rewards.math_answer.expression import parse_expression
-from reasoning_rl_rewards.math_answer.tokens import FUNCTIONS, Token
+from reasoning_rl_rewards.math_answer.tokens import Token
 from reasoning_rl_rewards.math_answer.units import Unit, is_unit_letters, is_unit_word, read_unit
 
 _CURRENCIES = frozenset(("\\$", "\\pounds", "\\euro", "\\yen", "\\rupee", "\\cent"))
@@ -19,7 +20,7 @@ def read_quantity(tokens: Sequence[Token]) -> Quantity:
     """The quantity of all tokens.
 
     Raises:
-        Unreadable: they are none.
+        UnreadableError: they are none.
     """
     tokens = list(tokens)
     currency, tokens = _leading_currency(tokens)

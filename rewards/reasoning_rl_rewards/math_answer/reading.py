@@ -6,30 +6,29 @@ Linear but for the depth of brackets, which is bounded. Decides nothing about eq
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 
 from reasoning_rl_rewards.math_answer.answers import (
-    Clock,
     Congruence,
     Group,
     Labelled,
     Matrix,
-    Numeral,
     Quantity,
-    Ratio,
     Relation,
     SetOperation,
     Value,
     Verbatim,
     Words,
 )
-from reasoning_rl_rewards.math_answer.errors import Refused, TooCostly, Undefined, Unreadable
+from reasoning_rl_rewards.math_answer.errors import RefusedError, TooCostlyError, UndefinedError, UnreadableError
 from reasoning_rl_rewards.math_answer.evaluate import constant_value
 from reasoning_rl_rewards.math_answer.expression import symbols
 from reasoning_rl_rewards.math_answer.labels import is_label, label_text
+from reasoning_rl_rewards.math_answer.notations import read_numeral, read_ratio
 from reasoning_rl_rewards.math_answer.quantities import read_quantity
 from reasoning_rl_rewards.math_answer.realsets import variable
+from reasoning_rl_rewards.math_answer.splitting import matching, split, with_condition, without_dollars, without_tail
 from reasoning_rl_rewards.math_answer.tokens import Token, spell, tokenize
 from reasoning_rl_rewards.math_answer.words import is_wordy, plain_words, strip_prose
 
@@ -50,7 +49,7 @@ def read(text: str) -> list[Value]:
     """The readings of a normalised answer, the likeliest first: `1,234` is a number or a list, `1,5` a list or 1.5.
 
     Raises:
-        Unreadable: it has none.
+        UnreadableError: it has none.
     """
     if french := _FRENCH.fullmatch(text):
         text = f"{'[' if french[1] == '[' else '('}{french[2]}{']' if french[3] == ']' else ')'}"
@@ -61,48 +60,48 @@ def read(text: str) -> list[Value]:
         pointed = f"{decimal[1]}.{decimal[2]}{decimal[3]}"
         makers.append(lambda: read_tokens(tokenize(pointed)))
     readings: list[Value] = []
-    problem: Unreadable | Undefined | None = None
+    problem: UnreadableError | UndefinedError | None = None
     for make in makers:
         try:
             readings.append(make())
-        except (TooCostly, Refused):
+        except (TooCostlyError, RefusedError):
             raise
-        except (Unreadable, Undefined) as error:
+        except (UnreadableError, UndefinedError) as error:
             problem = problem or error
     if readings and "approx" in text and (tail := _rounded_tail(tokenize(text))):
         readings.append(tail)
     if not readings:
-        raise Unreadable(str(problem))
+        raise UnreadableError(str(problem))
     return readings
 
 
 def _rounded_tail(tokens: Sequence[Token]) -> Value | None:
     """The decimal after the last sign of approximation; that it fits the exact value has been checked."""
-    sides, signs = _split(_without_dollars(tokens), lambda token: token.text == "approx")
+    sides, signs = split(without_dollars(tokens), lambda token: token.text == "approx")
     if len(sides) != 2 or not signs:
         return None
     try:
         return _set(sides[1])
-    except Unreadable:
+    except UnreadableError:
         return None
 
 
 def read_tokens(tokens: Sequence[Token]) -> Value:
     """One answer."""
-    tokens = _without_dollars(tokens)
-    tokens = _without_tail(tokens)
+    tokens = without_dollars(tokens)
+    tokens = without_tail(tokens)
     if not tokens:
-        raise Unreadable("nothing to read")
+        raise UnreadableError("nothing to read")
     if tokens[0].text == "\\$" and len(tokens) == 1:
-        raise Unreadable("a sign alone")
+        raise UnreadableError("a sign alone")
     if is_wordy(tokens):
         return Words(plain_words(tokens))
-    tokens = _with_condition(strip_prose(tokens))
+    tokens = with_condition(strip_prose(tokens))
     try:
         return _list(tokens)
-    except (TooCostly, Refused):
+    except (TooCostlyError, RefusedError):
         raise
-    except Unreadable:
+    except UnreadableError:
         if all(token.kind in _PROSE for token in tokens) and any(token.kind in ("text", "word") for token in tokens):
             return Words(plain_words(tokens))
         if any(token.kind in ("num", "sym", "letters", "text", "word") for token in tokens):
@@ -110,73 +109,18 @@ def read_tokens(tokens: Sequence[Token]) -> Value:
         raise
 
 
-def _with_condition(tokens: Sequence[Token]) -> Sequence[Token]:
-    """A condition in brackets at the end, `x = k\\pi (k \\in \\mathbb Z)`, as one more item."""
-    if len(tokens) < 5 or tokens[-1].text != ")":
-        return tokens
-    start = next(
-        (at for at, token in enumerate(tokens) if token.kind == "open" and _matching(tokens, at) == len(tokens) - 1), 0
-    )
-    inside = tokens[start + 1 : -1]
-    if start and tokens[start].spaced and any(token.kind == "rel" for token in inside):
-        return [*tokens[:start], Token("sep", ","), *inside]
-    return tokens
-
-
-def _without_dollars(tokens: Sequence[Token]) -> Sequence[Token]:
-    """Dollar signs in pairs are delimiters, a single one is a currency."""
-    count = sum(token.text == "$" for token in tokens)
-    if not count:
-        return tokens
-    if count % 2 == 0:
-        return [token for token in tokens if token.text != "$"]
-    return [Token("op", "\\$") if token.text == "$" else token for token in tokens]
-
-
-def _without_tail(tokens: Sequence[Token]) -> Sequence[Token]:
-    while tokens and (tokens[-1].text in (".", ",", ";", "\\\\", "`") or (tokens[-1].text == "\\$" and len(tokens) == 1)):
-        tokens = tokens[:-1]
-    while len(tokens) > 2 and tokens[0].text == "{" and _matching(tokens, 0) == len(tokens) - 1:
-        tokens = tokens[1:-1]
-    return tokens
-
-
-def _matching(tokens: Sequence[Token], start: int) -> int:
-    """Where the bracket that opens at `start` closes, whatever its kind: `[0, 1)` is one pair."""
-    depth = 0
-    for position in range(start, len(tokens)):
-        depth += {"open": 1, "close": -1}.get(tokens[position].kind, 0)
-        if not depth:
-            return position
-    raise Unreadable("a bracket is not closed")
-
-
-def _split(tokens: Sequence[Token], is_separator: Callable[[Token], bool]) -> tuple[list[Sequence[Token]], list[Token]]:
-    """The parts outside brackets, and the separators between them."""
-    parts: list[Sequence[Token]] = []
-    found: list[Token] = []
-    depth = start = 0
-    for position, token in enumerate(tokens):
-        depth += {"open": 1, "close": -1}.get(token.kind, 0)
-        if not depth and is_separator(token):
-            parts.append(tokens[start:position])
-            found.append(token)
-            start = position + 1
-    return [*parts, tokens[start:]], found
-
-
 def _list(tokens: Sequence[Token]) -> Value:
     """Items between separators: rows and semicolons bind more loosely than commas."""
-    parts, separators = _split(tokens, lambda token: token.text in (";", "\\\\"))
+    parts, separators = split(tokens, lambda token: token.text in (";", "\\\\"))
     if not separators:
-        parts, separators = _split(tokens, lambda token: token.text in (",", "and", "or", "&"))
+        parts, separators = split(tokens, lambda token: token.text in (",", "and", "or", "&"))
     parts = [part for part in parts if part]
     if len(parts) > _MAX_ITEMS:
-        raise Unreadable("more than 40 items")
+        raise UnreadableError("more than 40 items")
     if not separators:
         return _relation(tokens)
     if any(separator.text == "&" for separator in separators) or not parts:
-        raise Unreadable("a table without its frame")
+        raise UnreadableError("a table without its frame")
     if len(parts) == 1:
         return _list(parts[0]) if len(parts[0]) < len(tokens) else _relation(parts[0])
     kept = [part for part in parts if not _is_domain(part)]
@@ -206,7 +150,9 @@ def _is_domain(tokens: Sequence[Token]) -> bool:
 def _is_condition(value: Value) -> bool:
     """What may stand beside an inequality in one: another, an equation `x = 2`, an interval."""
     return (
-        _is_inequality(value) or isinstance(value, Labelled) or (isinstance(value, Group) and value.opened in ("(", "["))
+        _is_inequality(value)
+        or isinstance(value, Labelled)
+        or (isinstance(value, Group) and value.opened in ("(", "["))
     )
 
 
@@ -231,11 +177,11 @@ def _is_inequality(value: Value) -> bool:
 
 def _relation(tokens: Sequence[Token]) -> Value:
     """`a = b`, `a < b < c`, `x \\in S`, chains of equal values."""
-    sides, signs = _split(tokens, lambda token: token.kind == "rel")
+    sides, signs = split(tokens, lambda token: token.kind == "rel")
     if not signs:
         return _set(tokens)
     if len(signs) > 1 or signs[0].text in _COMPARISONS:
-        parts, found = _split(tokens, lambda token: token.text in ("\\cup", "\\cap"))
+        parts, found = split(tokens, lambda token: token.text in ("\\cup", "\\cap"))
         if found and all(any(token.kind == "rel" for token in part) for part in parts):
             return SetOperation(_SET_OPERATIONS[found[0].text], tuple(_relation(part) for part in parts))
     operators = [sign.text for sign in signs]
@@ -249,17 +195,17 @@ def _relation(tokens: Sequence[Token]) -> Value:
         return _approximation(sides, operators)
     if set(operators) <= _COMPARISONS and all(sides):
         return Relation(tuple(operators), tuple(_set(side) for side in sides))
-    raise Unreadable(f"the relation {' '.join(operators)}")
+    raise UnreadableError(f"the relation {' '.join(operators)}")
 
 
 def _equation(sides: list[Sequence[Token]]) -> Value:
     if not all(sides):
-        raise Unreadable("an equation without one of its sides")
+        raise UnreadableError("an equation without one of its sides")
     if is_label(sides[0]):
-        return Labelled(label_text(sides[0]), _chain([_ratio_or_set(side) for side in sides[1:]]))
+        return Labelled(label_text(sides[0]), _chain([_set(side) for side in sides[1:]]))
     if len(sides) == 2 and is_label(sides[1]):
-        return Labelled(label_text(sides[1]), _ratio_or_set(sides[0]))
-    values = [_ratio_or_set(side) for side in sides]
+        return Labelled(label_text(sides[1]), _set(sides[0]))
+    values = [_set(side) for side in sides]
     if len(values) == 2 and not (_is_constant(values[0]) and _is_constant(values[1])) and not _are_sets(values):
         return Relation(("=",), tuple(values))
     return _chain(values)
@@ -279,7 +225,7 @@ def _chain(values: list[Value]) -> Value:
 
     for value in values[:-1]:
         if not are_equal(values[-1], value):
-            raise Refused("a chain of different values")
+            raise RefusedError("a chain of different values")
     return values[-1]
 
 
@@ -287,64 +233,60 @@ def _approximation(sides: list[Sequence[Token]], operators: list[str]) -> Value:
     r"""`\sqrt 2 \approx 1.41`: the exact value, if the decimal is that value rounded."""
     at = operators.index("approx")
     if not all(sides) or operators.count("approx") > 1 or at != len(operators) - 1:
-        raise Refused("a chain of approximations")
+        raise RefusedError("a chain of approximations")
     tail = _set(sides[-1])
     if len(sides) == 2 and is_label(sides[0]):
         return Labelled(label_text(sides[0]), tail)
     head = _equation(sides[:-1]) if len(sides) > 2 else _set(sides[0])
     value = head.value if isinstance(head, Labelled) else head
     if not isinstance(value, Quantity) or not isinstance(tail, Quantity):
-        raise Refused("an approximation of what is no number")
+        raise RefusedError("an approximation of what is no number")
     exact, decimal = constant_value(value.node), constant_value(tail.node)
     if exact is None or not isinstance(decimal, Fraction) or not tail.places:
-        raise Refused("an approximation that is none")
-    from reasoning_rl_rewards.math_answer.equality import is_within
+        raise RefusedError("an approximation that is none")
+    from reasoning_rl_rewards.math_answer.amounts import is_within
 
     if not is_within(exact, decimal, Fraction(1, 10**tail.places)):
-        raise Refused("an approximation that is wrong")
+        raise RefusedError("an approximation that is wrong")
     return head
 
 
 def _congruence(left: Sequence[Token], right: Sequence[Token]) -> Value:
     position = next((at for at, token in enumerate(right) if token.text in ("\\pmod", "\\mod")), -1)
     if position < 1:
-        raise Unreadable("a congruence without modulus")
+        raise UnreadableError("a congruence without modulus")
     before = right[:position]
     if before[-1].text == "(" and right[-1].text == ")":
         before, right = before[:-1], right[:-1]
-    return Congruence(_set(left) if left else Words(""), _set(before), _set(_without_tail(right[position + 1 :])))
-
-
-def _ratio_or_set(tokens: Sequence[Token]) -> Value:
-    return _set(tokens)
+    return Congruence(_set(left) if left else Words(""), _set(before), _set(without_tail(right[position + 1 :])))
 
 
 def _set(tokens: Sequence[Token]) -> Value:
     """Set operations, brackets, ratios, times; all else is a quantity."""
-    tokens = _without_tail(tokens)
+    tokens = without_tail(tokens)
     if not tokens:
-        raise Unreadable("nothing to read")
+        raise UnreadableError("nothing to read")
     for operators in (("\\setminus",), ("\\cup",), ("\\cap",)):
-        parts, found = _split(tokens, lambda token, wanted=operators: token.text in wanted)
+        parts, found = split(tokens, lambda token, wanted=operators: token.text in wanted)
         if found:
             if not all(parts) or len(parts) > _MAX_ITEMS:
-                raise Unreadable("a set operation without one of its sets")
+                raise UnreadableError("a set operation without one of its sets")
             return SetOperation(_SET_OPERATIONS[found[0].text], tuple(_set(part) for part in parts))
     if tokens[0].text == "(" and len(tokens) > 3 and (column := _transposed(tokens)) is not None:
         return column
     if any(token.text == "\\pmod" for token in tokens):
         return _congruence([], tokens)
-    if tokens[0].kind == "open" and _matching(tokens, 0) == len(tokens) - 1:
+    if tokens[0].kind == "open" and matching(tokens, 0) == len(tokens) - 1:
         bracketed = _bracketed(tokens)
         if bracketed is not None:
             return bracketed
     if len(tokens) == 1 and tokens[0].text == "\\emptyset":
         return Group("{", "}", ())
-    if numeral := _numeral(tokens):
+    if numeral := read_numeral(tokens):
         return numeral
-    parts, found = _split(tokens, lambda token: token.text == ":")
+    parts, found = split(tokens, lambda token: token.text == ":")
     if found:
-        return _ratio(tokens, parts)
+        return read_ratio(tokens, parts)
     if is_wordy(tokens):
         return Words(plain_words(tokens))
     return read_quantity(tokens)
@@ -352,7 +294,7 @@ def _set(tokens: Sequence[Token]) -> Value:
 
 def _transposed(tokens: Sequence[Token]) -> Value | None:
     """`(1, 2)^T`: the tuple."""
-    end = _matching(tokens, 0)
+    end = matching(tokens, 0)
     tail = [token.text for token in tokens[end + 1 :] if token.text not in "{}"]
     return _bracketed(tokens[: end + 1]) if tail == ["^", "T"] else None
 
@@ -368,7 +310,7 @@ def _bracketed(tokens: Sequence[Token]) -> Value | None:
         return _list([token for token in inside if token.text != "&"])
     if opened == "\\{" and closed == "\\}":
         for sign in ("mid", "|", ":"):
-            parts, found = _split(inside, lambda token, wanted=sign: token.text == wanted)
+            parts, found = split(inside, lambda token, wanted=sign: token.text == wanted)
             if len(found) == 1 and all(parts) and is_label(_member(parts[0])):
                 return SetOperation("builder", (_list(parts[1]),))
         return _items("{", "}", inside)
@@ -376,94 +318,41 @@ def _bracketed(tokens: Sequence[Token]) -> Value | None:
         return _items("(", ")", inside)
     if opened not in ("(", "[") or closed not in (")", "]"):
         return None
-    parts, found = _split(inside, lambda token: token.text in (",", ";"))
+    parts, found = split(inside, lambda token: token.text in (",", ";"))
     if found:
         return _items(opened, closed, inside)
     if opened == "[" and inside and inside[0].text == "[" and closed == "]":
         return _items(opened, closed, inside)
     value = _list(inside) if inside else None
     if value is None:
-        raise Unreadable("empty brackets")
+        raise UnreadableError("empty brackets")
     return value if opened + closed in ("()", "[]") and not isinstance(value, Quantity) else None
 
 
 def _member(tokens: Sequence[Token]) -> Sequence[Token]:
     """The letter of a set builder, without the set that it is from."""
-    return _split(tokens, lambda token: token.text == "in")[0][0] if _is_domain(tokens) else tokens
+    return split(tokens, lambda token: token.text == "in")[0][0] if _is_domain(tokens) else tokens
 
 
 def _items(opened: str, closed: str, inside: Sequence[Token]) -> Value:
-    rows = [_split(inside, lambda token: token.text == ";")[0], _split(inside, lambda token: token.text == ",")[0]]
+    rows = [split(inside, lambda token: token.text == ";")[0], split(inside, lambda token: token.text == ",")[0]]
     parts = rows[0] if len(rows[0]) > 1 and len(rows[1]) == 1 else rows[1]
     if not inside:
         return Group(opened, closed, ())
     if len(parts) > _MAX_ITEMS or not all(parts):
-        raise Unreadable("an empty item, or more than 40 of them")
+        raise UnreadableError("an empty item, or more than 40 of them")
     items = []
     for part in parts:
-        words, _ = _split(part, lambda token: token.text in ("and", "or"))
+        words, _ = split(part, lambda token: token.text in ("and", "or"))
         items += [_relation(word) for word in words if word]
     return Group(opened, closed, tuple(items))
 
 
 def _matrix(tokens: Sequence[Token]) -> Value:
-    rows = [row for row in _split(tokens, lambda token: token.text == "\\\\")[0] if row]
-    cells = [_split(row, lambda token: token.text == "&")[0] for row in rows]
+    rows = [row for row in split(tokens, lambda token: token.text == "\\\\")[0] if row]
+    cells = [split(row, lambda token: token.text == "&")[0] for row in rows]
     if not cells or len({len(row) for row in cells}) != 1 or len(cells) * len(cells[0]) > 100:
-        raise Unreadable("a matrix with rows of different lengths, or too large")
+        raise UnreadableError("a matrix with rows of different lengths, or too large")
     if not all(cell for row in cells for cell in row):
-        raise Unreadable("a matrix with empty entries")
+        raise UnreadableError("a matrix with empty entries")
     return Matrix(tuple(tuple(_set(cell) for cell in row) for row in cells))
-
-
-def _ratio(tokens: Sequence[Token], parts: list[Sequence[Token]]) -> Value:
-    suffix = ""
-    while tokens and (tokens[-1].kind in ("text", "letters", "word", "sym") or tokens[-1].text == "."):
-        suffix = tokens[-1].text.lower().replace(".", "").replace(" ", "") + suffix
-        tokens = tokens[:-1]
-    text = "".join(token.text for token in tokens)
-    digits = [token.text for token in tokens if token.kind == "num"]
-    if suffix in ("", "am", "pm", "hours", "h", "oclock", "noon") and _looks_like_clock(text, digits, suffix):
-        return Clock(text, suffix if suffix in ("am", "pm") else "")
-    if suffix and not all(part and part[-1].kind in ("sym", "letters") for part in parts):
-        raise Unreadable("a ratio with words")
-    if not all(parts) or len(parts) > 8:
-        raise Unreadable("a ratio without one of its parts")
-    return Ratio(tuple(read_quantity(part) for part in parts))
-
-
-def _looks_like_clock(text: str, digits: list[str], suffix: str) -> bool:
-    if suffix in ("am", "pm"):
-        return True
-    pieces = text.split(":")
-    return (
-        len(pieces) in (2, 3)
-        and all(piece.isdigit() for piece in pieces)
-        and (pieces[1] == "0" or len(pieces[1]) == 2)
-        and int(pieces[0]) < 25
-        and int(pieces[1]) < 60
-        and (len(pieces) == 2 or len(pieces[2]) == 2)
-    )
-
-
-def _numeral(tokens: Sequence[Token]) -> Numeral | None:
-    """Digits and a base as index: `1011_2`, `2A_{16}`."""
-    at = next((position for position, token in enumerate(tokens) if token.text == "_"), 0)
-    if not at:
-        return None
-    index = [token for token in tokens[at + 1 :] if token.text not in "{}"]
-    if index and index[-1].text in ("ten", "two", "eight", "sixteen"):
-        return None
-    if len(index) != 1 or index[0].kind != "num" or not index[0].text.isdigit() or len(index[0].text) > 2:
-        return None
-    if not all(token.kind in ("num", "sym", "letters", "text", "word") for token in tokens[:at]):
-        return None
-    digits = "".join(token.text for token in tokens[:at]).upper()
-    base = int(index[0].text)
-    if not 2 <= base <= 36 or not re.fullmatch(r"[0-9A-Z]+", digits) or len(digits) > 100:
-        return None
-    if not digits[0].isdigit() and not all(token.kind in ("text", "letters", "num") for token in tokens[:at]):
-        return None
-    if any(int(digit, 36) >= base for digit in digits):
-        return None
-    return Numeral(digits, base)

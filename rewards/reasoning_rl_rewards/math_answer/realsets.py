@@ -7,9 +7,10 @@ from fractions import Fraction
 from typing import Any
 
 from reasoning_rl_rewards.math_answer.answers import Group, Labelled, Quantity, Relation, SetOperation, Value
-from reasoning_rl_rewards.math_answer.errors import Undefined, Unreadable
-from reasoning_rl_rewards.math_answer.evaluate import equal, evaluate, less, mp
+from reasoning_rl_rewards.math_answer.errors import UndefinedError, UnreadableError
+from reasoning_rl_rewards.math_answer.evaluate import evaluate
 from reasoning_rl_rewards.math_answer.expression import symbols
+from reasoning_rl_rewards.math_answer.values import equal, less, mp
 
 _REALS = "\\mathbb R"
 _FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "!=": "!="}
@@ -30,7 +31,7 @@ def real_set(value: Value) -> RealSet | None:
     """The set that an answer describes, as disjoint pieces in order; `None` when it is no such set."""
     try:
         return _normal(_pieces(value))
-    except (Unreadable, Undefined):
+    except (UnreadableError, UndefinedError):
         return None
 
 
@@ -80,7 +81,7 @@ def _pieces(value: Value) -> RealSet:
     if isinstance(value, Quantity):
         if value.node == ("s", _REALS):
             return [_Piece(-mp().inf, False, mp().inf, False)]
-        raise Unreadable("no set")
+        raise UnreadableError("no set")
     if isinstance(value, SetOperation):
         return _operation(value)
     if isinstance(value, Relation):
@@ -90,15 +91,15 @@ def _pieces(value: Value) -> RealSet:
     if isinstance(value, Group) and value.opened in ("(", "[") and len(value.items) == 2:
         low, high = map(_end, value.items)
         return _interval(low, value.opened == "[", high, value.closed == "]")
-    raise Unreadable("no set of real numbers")
+    raise UnreadableError("no set of real numbers")
 
 
 def _end(value: Value) -> Any:
     if not isinstance(value, Quantity) or symbols(value.node):
-        raise Unreadable("an end that is no number")
+        raise UnreadableError("an end that is no number")
     end = evaluate(value.node, {})
     if getattr(end, "imag", 0):
-        raise Unreadable("a complex end")
+        raise UnreadableError("a complex end")
     return end
 
 
@@ -114,12 +115,12 @@ def _inequality(value: Relation) -> RealSet:
     """`x < 3`, `1 < x <= 2`, `x != 0`: a lone letter against constants."""
     at = [position for position, side in enumerate(value.sides) if isinstance(side, Quantity) and side.node[0] == "s"]
     if len(at) != 1 or set(value.operators) == {"="} or "=" in value.operators:
-        raise Unreadable("no inequality of one letter")
+        raise UnreadableError("no inequality of one letter")
     infinity = mp().inf
     pieces: RealSet = [_Piece(-infinity, False, infinity, False)]
     for position, operator in enumerate(value.operators):
         if position not in (at[0], at[0] - 1):
-            raise Unreadable("a chain that is too long")
+            raise UnreadableError("a chain that is too long")
         if position == at[0] - 1:
             operator = _FLIPPED[operator]
         end = _end(value.sides[position if position != at[0] else position + 1])

@@ -11,7 +11,24 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-from reasoning_rl_rewards.math_answer.errors import TooCostly, Unreadable
+from reasoning_rl_rewards.math_answer.commands import (
+    ACCENTS,
+    CLOSING,
+    COMMAND_ALIASES,
+    FUNCTION_ALIASES,
+    FUNCTIONS,
+    GREEK,
+    GREEK_ALIASES,
+    LAYOUT,
+    LETTER_COMMANDS,
+    OPENING,
+    OTHER_COMMANDS,
+    RELATIONS,
+    SPACE_COMMANDS,
+    TEXT_COMMANDS,
+    WORDS,
+)
+from reasoning_rl_rewards.math_answer.errors import TooCostlyError, UnreadableError
 
 Kind = Literal["num", "sym", "letters", "word", "text", "cmd", "op", "open", "close", "rel", "sep"]
 
@@ -35,63 +52,6 @@ class Token:
     spaced: bool = False
 
 
-FUNCTIONS = frozenset(
-    ["sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "arccot", "arcsec", "arccsc", "sinh", "cosh", "tanh", "coth", "sech", "csch", "arcsinh", "arccosh", "arctanh", "asin", "acos", "atan", "asinh", "acosh", "atanh", "ln", "log", "lg", "exp", "sqrt", "cbrt", "abs", "floor", "ceil", "gcd", "lcm", "max", "min", "Gamma", "mod"]
-)
-_FUNCTION_ALIASES = {
-    "asin": "arcsin", "acos": "arccos", "atan": "arctan", "asinh": "arcsinh", "acosh": "arccosh", "atanh": "arctanh",
-    "arsinh": "arcsinh", "arcosh": "arccosh", "artanh": "arctanh", "tg": "tan", "ctg": "cot", "cosec": "csc",
-    "arctg": "arctan", "sh": "sinh", "ch": "cosh", "th": "tanh", "bmod": "mod", "lcm": "lcm", "sgn": "sign", "hcf": "gcd",
-    "GCD": "gcd", "LCM": "lcm", "Max": "max", "Min": "min",
-}  # fmt: skip
-GREEK = frozenset(
-    ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu", "xi", "pi", "rho", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega", "Delta", "Theta", "Lambda", "Xi", "Pi", "Sigma", "Upsilon", "Phi", "Psi", "Omega", "ell", "hbar"]
-)
-_GREEK_ALIASES = {"varepsilon": "epsilon", "vartheta": "theta", "varphi": "phi", "varrho": "rho", "varsigma": "sigma"}
-_LAYOUT = frozenset(
-    ["left", "right", "middle", "big", "Big", "bigg", "Bigg", "bigl", "bigr", "Bigl", "Bigr", "biggl", "biggr", "Biggl", "Biggr", "bigm", "displaystyle", "textstyle", "scriptstyle", "limits", "nolimits", "large", "Large", "small", "normalsize", "mathstrut", "strut", "nonumber", "boldmath", "unboldmath", "color", "(", ")", "[", "]", "mathopen", "mathclose", "mathord", "mathrel", "mathbin", "thinspace", "negthinspace", "hfill", "noindent", "mathop", "protect", "centering"]
-)
-_SPACE_COMMANDS = frozenset([r"\quad", r"\qquad", r"\,", r"\;", r"\:", r"\!", r"\>", r"\enspace", r"\enskip", r"\thickspace", r"\medspace"]) | {
-    "\\ ",
-    "\\\n",
-}
-_RELATIONS = {
-    "=": "=", "<": "<", ">": ">", "<=": "<=", ">=": ">=", "!=": "!=", "=<": "<=", "=>": "implies", "->": "to",
-    "==": "=", ":=": "=", "\\le": "<=", "\\leq": "<=", "\\leqslant": "<=", "\\leqq": "<=", "\\ge": ">=", "\\geq": ">=",
-    "\\geqslant": ">=", "\\geqq": ">=", "\\ne": "!=", "\\neq": "!=", "\\lt": "<", "\\gt": ">", "\\in": "in",
-    "\\approx": "approx", "\\simeq": "approx", "\\doteq": "approx", "\\cong": "cong", "\\sim": "sim", "\\equiv": "equiv",
-    "\\to": "to", "\\rightarrow": "to", "\\mapsto": "to", "\\Rightarrow": "implies", "\\implies": "implies",
-    "\\iff": "iff", "\\Leftrightarrow": "iff", "\\coloneqq": "=", "\\triangleq": "=", "\\mid": "mid", "\\vert": "|",
-    "\\perp": "perp", "\\parallel": "parallel", "\\subset": "subset", "\\subseteq": "subset", "\\notin": "notin",
-    "\\propto": "propto",
-}  # fmt: skip
-_TEXT_COMMANDS = frozenset(["text", "textbf", "textrm", "textit", "textsf", "texttt", "textnormal", "textup", "textsc", "mbox", "hbox", "emph"])
-_LETTER_COMMANDS = frozenset(
-    ["mathrm", "mathbf", "mathit", "mathsf", "mathtt", "boldsymbol", "bm", "pmb", "operatorname", "rm", "bf", "it", "mathnormal", "mathscr", "mathcal", "vec", "overrightarrow", "hat", "widehat", "tilde", "bar", "overline", "underline", "mathring", "uline"]
-)
-#: Letters that stay different from the plain ones.
-_ACCENTS = frozenset(["bar", "overline", "hat", "widehat", "tilde", "mathring"])
-_COMMAND_ALIASES = {
-    "\\dfrac": "\\frac", "\\tfrac": "\\frac", "\\cfrac": "\\frac", "\\sfrac": "\\frac", "\\flatfrac": "\\frac",
-    "\\dbinom": "\\binom", "\\tbinom": "\\binom", "\\choose": "\\choose", "\\times": "*", "\\cdot": "*",
-    "\\ast": "*", "\\star": "*", "\\div": "/", "\\over": "\\over", "\\varnothing": "\\emptyset", "\\O": "\\emptyset",
-    "\\lor": "or", "\\land": "and", "\\vee": "or", "\\wedge": "and", "\\colon": ":", "\\dots": "\\ldots",
-    "\\cdots": "\\ldots", "\\backslash": "\\setminus", "\\smallsetminus": "\\setminus", "\\bigcup": "\\cup",
-    "\\bigcap": "\\cap", "\\prime": "'", "\\degree": "\\circ", "\\lvert": "|", "\\rvert": "|", "\\vert": "|",
-    "\\lVert": "\\|", "\\rVert": "\\|", "\\textdegree": "\\circ", "\\pounds": "\\pounds", "\\textsterling": "\\pounds",
-    "\\texteuro": "\\euro", "\\textdollar": "\\$", "\\mathdollar": "\\$", "\\dollar": "\\$",
-    "\\plusmn": "\\pm", "\\textpm": "\\pm", "\\e": "e", "\\i": "i", "\\dd": "d", "\\d": "d", "\\textbackslash": "\\setminus",
-}  # fmt: skip
-_OPEN = {"(": "(", "[": "[", "{": "{", "\\{": "\\{", "\\lbrace": "\\{", "\\langle": "<|", "\\lfloor": "\\lfloor",
-         "\\lceil": "\\lceil", "\\lbrack": "[", "\\lparen": "("}  # fmt: skip
-_CLOSE = {")": ")", "]": "]", "}": "}", "\\}": "\\}", "\\rbrace": "\\}", "\\rangle": "|>", "\\rfloor": "\\rfloor",
-          "\\rceil": "\\rceil", "\\rbrack": "]", "\\rparen": ")"}  # fmt: skip
-_OTHER_COMMANDS = frozenset(
-    ["frac", "sqrt", "binom", "choose", "over", "pm", "mp", "infty", "cup", "cap", "setminus", "emptyset", "circ", "pmod", "%", "$", "pounds", "euro", "yen", "rupee", "cent", "permil", "ldots", "angle", "triangle", "sum", "prod", "int", "lim", "iint", "oint", "partial", "nabla", "forall", "exists", "det", "vdots", "ddots", "hline", "mathfrak", "|", "overset", "stackrel", "neg", "complement", "operatornamewithlimits", "dot", "arg", "Re", "Im", "odot", "bigtriangleup"]
-)
-#: Words that are something else inside mathematics.
-_WORDS = {"infinity": "\\infty", "infty": "\\infty", "inf": "\\infty", "oo": "\\infty", "Infinity": "\\infty"}
-
 _LEXER = re.compile(
     r"""(?P<blank>\s+|~)
       | (?P<repeating>\d*\.\d*(?:\\(?:overline|bar|dot)\s*(?:\{\s*\d+\s*\}|\d)|\(\d+\))(?:\d*\\dot\s*(?:\{\d\}|\d))?)
@@ -114,8 +74,8 @@ def tokenize(text: str, *, thousands: bool = True) -> list[Token]:
     """Tokens of a normalised text. With `thousands`, `1,234` outside brackets is one numeral.
 
     Raises:
-        Unreadable: an unknown command, unbalanced brackets, a stray character.
-        TooCostly: too many tokens, too deep, a numeral too long.
+        UnreadableError: an unknown command, unbalanced brackets, a stray character.
+        TooCostlyError: too many tokens, too deep, a numeral too long.
     """
     lexer = _Lexer(text, thousands)
     lexer.run()
@@ -134,15 +94,15 @@ class _Lexer:
         if kind == "open":
             self.depth += 1
             if self.depth > MAX_DEPTH:
-                raise TooCostly("nested too deeply")
+                raise TooCostlyError("nested too deeply")
         elif kind == "close":
             self.depth -= 1
             if self.depth < 0:
-                raise Unreadable("a bracket closes that was not opened")
+                raise UnreadableError("a bracket closes that was not opened")
         self.tokens.append(Token(kind, text, value, places, self.spaced))
         self.spaced = False
         if len(self.tokens) > MAX_TOKENS:
-            raise TooCostly("too many symbols")
+            raise TooCostlyError("too many symbols")
 
     def run(self) -> None:
         position, text = 0, self.text
@@ -165,7 +125,7 @@ class _Lexer:
             elif kind == "single":
                 self.single(found)
             elif kind == "pair":
-                self.add("op", "^") if found == "**" else self.add("rel", _RELATIONS[found])
+                self.add("op", "^") if found == "**" else self.add("rel", RELATIONS[found])
             elif kind == "row":
                 self.add("sep", "\\\\")
             elif kind == "thousands":
@@ -181,11 +141,11 @@ class _Lexer:
             else:
                 self.repeating(found)
         if self.depth:
-            raise Unreadable("a bracket is not closed")
+            raise UnreadableError("a bracket is not closed")
 
     def number(self, numeral: str) -> None:
         if len(numeral) > _MAX_NUMERAL_CHARS:
-            raise TooCostly("a numeral of more than 300 characters")
+            raise TooCostlyError("a numeral of more than 300 characters")
         whole, _, decimals = numeral.partition(".")
         value = Fraction(int((whole + decimals) or "0"), 10 ** len(decimals))
         canonical = (whole.lstrip("0") or "0") + ("." + decimals if decimals else "")
@@ -194,14 +154,14 @@ class _Lexer:
     def scientific(self, numeral: str) -> None:
         mantissa, _, exponent = numeral.lower().partition("e")
         if len(exponent.lstrip("+-0")) > _MAX_EXPONENT_DIGITS or len(mantissa) > _MAX_NUMERAL_CHARS:
-            raise TooCostly("an exponent of more than four digits")
+            raise TooCostlyError("an exponent of more than four digits")
         decimals = len(mantissa.partition(".")[2])
         value = Fraction(mantissa.rstrip(".")) * Fraction(10) ** int(exponent)
         self.add("num", numeral.lower(), value, max(0, decimals - int(exponent)))
 
     def repeating(self, numeral: str) -> None:
         if len(numeral) > _MAX_NUMERAL_CHARS:
-            raise TooCostly("a numeral of more than 300 characters")
+            raise TooCostlyError("a numeral of more than 300 characters")
         plain = re.sub(r"\\(?:overline|bar)|\s", "", numeral)
         if "\\dot" in plain:
             first = plain.index("\\dot")
@@ -213,10 +173,10 @@ class _Lexer:
         self.add("num", f"{whole or 0}.{fixed}({cycle})", value / 10 ** len(fixed), -1)
 
     def letters(self, run: str) -> None:
-        if run in _WORDS:
-            self.add("cmd", _WORDS[run])
-        elif run in FUNCTIONS or run in _FUNCTION_ALIASES:
-            self.add("cmd", "\\" + _FUNCTION_ALIASES.get(run, run))
+        if run in WORDS:
+            self.add("cmd", WORDS[run])
+        elif run in FUNCTIONS or run in FUNCTION_ALIASES:
+            self.add("cmd", "\\" + FUNCTION_ALIASES.get(run, run))
         elif run in GREEK:
             self.add("sym", "\\" + run)
         elif run.lower() in ("and", "or"):
@@ -229,12 +189,12 @@ class _Lexer:
             self.add("word", run)
 
     def single(self, character: str) -> None:
-        if character in _OPEN:
-            self.add("open", _OPEN[character])
-        elif character in _CLOSE:
-            self.add("close", _CLOSE[character])
-        elif character in _RELATIONS:
-            self.add("rel", _RELATIONS[character])
+        if character in OPENING:
+            self.add("open", OPENING[character])
+        elif character in CLOSING:
+            self.add("close", CLOSING[character])
+        elif character in RELATIONS:
+            self.add("rel", RELATIONS[character])
         elif character in "+-*/^_!|':%":
             self.add("op", "\\%" if character == "%" else character)
         elif character in ",;":
@@ -246,14 +206,14 @@ class _Lexer:
         elif character in '."?`':
             self.add("word", character)
         else:
-            raise Unreadable(f"the character {character!r}")
+            raise UnreadableError(f"the character {character!r}")
 
     def command(self, found: str, position: int) -> int:
         name = found[1:]
-        if found in _SPACE_COMMANDS or name in ("hspace", "vspace", "phantom"):
+        if found in SPACE_COMMANDS or name in ("hspace", "vspace", "phantom"):
             self.spaced = True
             return _closing(self.text, position)[1] if name in ("hspace", "vspace", "phantom") else position
-        if name in _LAYOUT:
+        if name in LAYOUT:
             if name in ("left", "right", "middle") and self.text.startswith(".", position):
                 position += 1
             return position
@@ -263,36 +223,36 @@ class _Lexer:
             inside, position = _closing(self.text, position)
             self.add("sym", f"\\mathbb {inside.strip()}")
             return position
-        if name in _TEXT_COMMANDS or name in _LETTER_COMMANDS:
+        if name in TEXT_COMMANDS or name in LETTER_COMMANDS:
             return self.styled(name, position)
         self.spelled(found)
         return position
 
     def spelled(self, found: str) -> None:
-        found = _COMMAND_ALIASES.get(found, found)
+        found = COMMAND_ALIASES.get(found, found)
         name = found.removeprefix("\\")
-        if found in _RELATIONS:
-            self.add("op", "|") if found == "\\vert" else self.add("rel", _RELATIONS[found])
-        elif found in _OPEN:
-            self.add("open", _OPEN[found])
-        elif found in _CLOSE:
-            self.add("close", _CLOSE[found])
+        if found in RELATIONS:
+            self.add("op", "|") if found == "\\vert" else self.add("rel", RELATIONS[found])
+        elif found in OPENING:
+            self.add("open", OPENING[found])
+        elif found in CLOSING:
+            self.add("close", CLOSING[found])
         elif found in ("and", "or"):
             self.add("sep", found)
         elif found in ("*", "/", "|", "'", ":", "\\%", "\\$"):
             self.add("op", found)
         elif len(found) == 1:
             self.add("sym", found)
-        elif name in GREEK or name in _GREEK_ALIASES:
-            self.add("sym", "\\" + _GREEK_ALIASES.get(name, name))
-        elif name in FUNCTIONS or name in _FUNCTION_ALIASES:
-            self.add("cmd", "\\" + _FUNCTION_ALIASES.get(name, name))
-        elif name in _OTHER_COMMANDS:
+        elif name in GREEK or name in GREEK_ALIASES:
+            self.add("sym", "\\" + GREEK_ALIASES.get(name, name))
+        elif name in FUNCTIONS or name in FUNCTION_ALIASES:
+            self.add("cmd", "\\" + FUNCTION_ALIASES.get(name, name))
+        elif name in OTHER_COMMANDS:
             self.add("cmd", found)
         elif name in "#_&":
             self.add("word", name)
         else:
-            raise Unreadable(f"the command {found}")
+            raise UnreadableError(f"the command {found}")
 
     def environment(self, name: str, position: int) -> int:
         inside, position = _closing(self.text, position)
@@ -305,9 +265,9 @@ class _Lexer:
         r"""`\text{…}` and its like: words stay words; what is mathematics inside is read as such."""
         inside, end = _closing(self.text, position)
         content = inside.strip().strip("$").strip()
-        if name in _ACCENTS and len(content) == 1:
+        if name in ACCENTS and len(content) == 1:
             self.add("sym", f"{content}{'' if name in ('vec', 'overrightarrow') else '~' + name}")
-        elif name in _ACCENTS and content.isalpha():
+        elif name in ACCENTS and content.isalpha():
             self.add("text", content)
         elif not content:
             self.spaced = True
@@ -317,10 +277,8 @@ class _Lexer:
             len(content) > 1
             and _is_prose(content)
             and (
-                (content == "min"
-                and name in _TEXT_COMMANDS)
-                or (content not in FUNCTIONS
-                and content not in _FUNCTION_ALIASES)
+                (content == "min" and name in TEXT_COMMANDS)
+                or (content not in FUNCTIONS and content not in FUNCTION_ALIASES)
             )
         ):
             self.add("text", " ".join(content.replace("\\", " ").split()))
@@ -329,12 +287,12 @@ class _Lexer:
             nested = _Lexer(content, self.thousands)
             nested.level = self.level + 1
             if nested.level > _MAX_STYLES:
-                raise TooCostly("nested too deeply")
+                raise TooCostlyError("nested too deeply")
             nested.spaced = self.spaced
             nested.run()
             self.tokens += nested.tokens
             if len(self.tokens) > MAX_TOKENS:
-                raise TooCostly("too many symbols")
+                raise TooCostlyError("too many symbols")
             self.spaced = inside[-1:].isspace()
         return end
 
@@ -355,7 +313,7 @@ def _closing(text: str, position: int) -> tuple[str, int]:
         rest = text[position:].lstrip()
         start = len(text) - len(rest)
         if not rest:
-            raise Unreadable("a command without its argument")
+            raise UnreadableError("a command without its argument")
         match = re.match(r"\\[A-Za-z]+|.", rest, re.DOTALL)
         assert match
         return match[0], start + match.end()
@@ -371,7 +329,7 @@ def _closing(text: str, position: int) -> tuple[str, int]:
             if not depth:
                 return text[opened.end() : index], index + 1
         index += 1
-    raise Unreadable("a brace is not closed")
+    raise UnreadableError("a brace is not closed")
 
 
 def spell(tokens: Sequence[Token]) -> str:

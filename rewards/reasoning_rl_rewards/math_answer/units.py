@@ -48,11 +48,16 @@ _define("temperature", a=("k kelvin", 1))
 _define("", a=("unit 单位", 1))
 _SINGLE = frozenset(["m", "g", "s", "h", "l", "t", "w", "j", "n", "v", "k"])
 #: Units of one or two letters that are read as such even when they are written like variables.
-_PLAIN = frozenset(["cm", "mm", "km", "dm", "nm", "kg", "mg", "ml", "ft", "yd", "mi", "in", "min", "hr", "lb", "lbs", "mph", "hz", "kw", "kj", "rad", "deg", "usd", "sec", "mol", "rs", "day"])
+_PLAIN = frozenset([
+    "cm", "mm", "km", "dm", "nm", "kg", "mg", "ml", "ft", "yd", "mi", "in", "min", "hr", "lb", "lbs", "mph",
+    "hz", "kw", "kj", "rad", "deg", "usd", "sec", "mol", "rs", "day"
+])  # fmt: skip
 #: Words after a number that are no unit: they change what is said.
-_FORBIDDEN = frozenset(
-    ["not", "no", "never", "isn", "wrong", "incorrect", "false", "is", "are", "was", "or", "nor", "except", "but", "without", "maybe", "perhaps", "approximately", "about", "if", "unless", "than", "more", "less", "greater", "fewer", "least", "most", "only", "however", "mod", "modulo"]
-)
+_FORBIDDEN = frozenset([
+    "not", "no", "never", "isn", "wrong", "incorrect", "false", "is", "are", "was", "or", "nor", "except",
+    "but", "without", "maybe", "perhaps", "approximately", "about", "if", "unless", "than", "more", "less",
+    "greater", "fewer", "least", "most", "only", "however", "mod", "modulo"
+])  # fmt: skip
 _POWERS = {"square": 2, "sq": 2, "squared": 2, "cubic": 3, "cubed": 3, "平方": 2, "立方": 3}
 _FILLERS = frozenset(["of", "the", "a", "an", "per"])
 _PLURAL_KEPT = frozenset(("s", "ms", "celsius", "lbs", "rs"))
@@ -76,7 +81,7 @@ class Unit:
 
 def is_unit_letters(letters: str, spaced: bool) -> bool:
     """Whether one to three letters behind a number are a unit and not variables."""
-    low = letters.lower() if letters not in ("K", "N", "V", "W", "J", "L") else letters.lower()
+    low = letters.lower()
     return low in _PLAIN or (spaced and low in _SINGLE and letters not in ("n", "k", "v", "j"))
 
 

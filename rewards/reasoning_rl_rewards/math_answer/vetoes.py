@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from reasoning_rl_rewards.math_answer.answers import Labelled, Quantity, Value
-from reasoning_rl_rewards.math_answer.errors import Unreadable
+from reasoning_rl_rewards.math_answer.errors import UnreadableError
 from reasoning_rl_rewards.math_answer.expression import Node
 from reasoning_rl_rewards.math_answer.normalise import normalise
 from reasoning_rl_rewards.math_answer.numbers import plain_number
@@ -34,7 +34,7 @@ def is_unevaluated(values: Sequence[Value]) -> bool:
 def _plain(text: str) -> str:
     try:
         text = normalise(text)
-    except Unreadable:
+    except UnreadableError:
         return ""
     return _BLANK.sub("", text.replace("\\cdot", "*").replace("\\times", "*"))
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from reasoning_rl_rewards.math_answer.errors import Refused
+from reasoning_rl_rewards.math_answer.errors import RefusedError
 from reasoning_rl_rewards.math_answer.tokens import Token
 
-NEGATIONS = frozenset(
-    ["not", "no", "never", "isn't", "isn", "wrong", "incorrect", "false", "cannot", "can't", "doesn't", "neither", "except", "unknown"]
-)
+NEGATIONS = frozenset([
+    "not", "no", "never", "isn't", "isn", "wrong", "incorrect", "false", "cannot", "can't", "doesn't",
+    "neither", "except", "unknown"
+])  # fmt: skip
 _ARTICLES = frozenset(["a", "an", "the"])
-_SHORT = frozenset(["yes", "no", "odd", "all", "dne", "one", "two", "six", "ten", "sun", "mon", "tue", "wed", "thu", "fri", "sat", "red", "men", "boy", "win", "tie"])
+_SHORT = frozenset([
+    "yes", "no", "odd", "all", "dne", "one", "two", "six", "ten", "sun", "mon", "tue", "wed", "thu", "fri",
+    "sat", "red", "men", "boy", "win", "tie"
+])  # fmt: skip
 _LINKS = frozenset(["is", "are", "be", "equals", "equal", "was", "of", "to"])
 _SAME = {
     "does not exist": "dne", "doesn't exist": "dne", "doesnt exist": "dne", "no solutions": "no solution",
@@ -54,7 +58,7 @@ def strip_prose(tokens: Sequence[Token]) -> Sequence[Token]:
     """The value after prose that ends in a verb: `The area is 5`. Prose that denies what follows is no answer.
 
     Raises:
-        Refused: it denies.
+        RefusedError: it denies.
     """
     end = 0
     while end < len(tokens) and (
@@ -66,7 +70,7 @@ def strip_prose(tokens: Sequence[Token]) -> Sequence[Token]:
         return tokens
     said = set(" ".join(token.text for token in tokens[: last + 1]).casefold().split())
     if said & NEGATIONS:
-        raise Refused("prose that denies what follows")
+        raise RefusedError("prose that denies what follows")
     rest = tokens[last + 1 :]
     if rest and rest[0].text == ":":
         rest = rest[1:]
