@@ -70,6 +70,8 @@ def judge(gold: str, answer: str, policy: Policy = DEFAULT) -> Outcome:
         outcome = _compared(left, right, policy)
         if outcome.is_right or not _needs_engine(left, right):
             return outcome if outcome.is_right else _without_option(left, right, policy) or outcome
+    if not left.values or not right.values:
+        return _without_option(left, right, policy) or Outcome(False, "veto:unreadable")
     return _without_option(left, right, policy) or _by_engine(left, right)
 
 
@@ -96,8 +98,6 @@ def gold_fault(gold: str, policy: Policy = DEFAULT) -> str | None:
         return None
     if own.values:
         return None if _equals_itself(own, policy) else "it does not equal itself"
-    if engine.readable(own.text):
-        return None
     return f"it cannot be read: {own.fault}"
 
 
@@ -181,7 +181,7 @@ def _is_number(value: Value) -> bool:
 def _by_engine(gold: Parsed, answer: Parsed) -> Outcome:
     if engine.is_unevaluated(answer.text) and not engine.is_unevaluated(gold.text):
         return Outcome(False, "veto:unevaluated")
-    if not gold.text or not answer.text or guard.too_costly_for_engine(answer.text):
+    if guard.too_costly_for_engine(answer.text):
         return Outcome(False, "veto:cost")
     is_right = engine.same(gold.text, answer.text)
     return Outcome(is_right, "symbolic" if is_right or engine.readable(answer.text) else "veto:unreadable")

@@ -24,6 +24,7 @@ _KNOWN = frozenset([
     "gcd", "lcm", "operatorname", "mathrm", "phi", "omega", "epsilon", "delta"
 ])  # fmt: skip
 _COMMAND = re.compile(r"\\([A-Za-z]+|.)", re.DOTALL)
+_WORD = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{4,}")
 _UNEVALUATED = re.compile(r"\\(?:sum|prod|int|iint|iiint|oint|lim|det|begin\s*\{vmatrix\})")
 #: Digits that must agree; math-verify's default of 6 decimals makes all small numbers equal.
 _DIGITS = 12
@@ -67,7 +68,7 @@ def same(gold: str, answer: str) -> bool:
 @lru_cache(maxsize=4096)
 def _parsed(text: str) -> tuple[Any, ...]:
     """What math-verify makes of a text; empty when it would read only a part of it."""
-    if too_costly_for_engine(text) or not set(_COMMAND.findall(text)) <= _KNOWN:
+    if too_costly_for_engine(text) or _WORD.search(text) or not set(_COMMAND.findall(text)) <= _KNOWN:
         return ()
     load()
     from math_verify import LatexExtractionConfig, parse

@@ -41,7 +41,7 @@ _DECIMAL_COMMA = re.compile(r"^([^\d(\[{,]*\d+),(\d+)([^\d)\]},]*)$")
 _GROUPS_OF_THREE = re.compile(r"\d{1,3}(,\d{3})+(?!\d)")
 _FRENCH = re.compile(r"(?:\\left)?\s*([\[\]])([^\[\]()]*?)(?:\\right)?\s*([\[\]])")
 _PROSE = frozenset(("text", "word", "letters", "sym", "num", "sep"))
-_NUMBER_SETS = frozenset(f"\\mathbb {letter}" for letter in ("Z", "N", "R", "Z^+"))
+_NUMBER_SETS = frozenset(f"\\mathbb {letter}" for letter in ("Z", "N", "R", "Z ^ +", "N ^ *", "Z ^ { + }"))
 _MAX_ITEMS = 40
 
 
@@ -144,7 +144,7 @@ def _list(tokens: Sequence[Token]) -> Value:
 def _is_domain(tokens: Sequence[Token]) -> bool:
     """`k \\in \\mathbb Z`: says what a letter may be and nothing of the answer."""
     signs = [at for at, token in enumerate(tokens) if token.kind == "rel"]
-    return len(signs) == 1 and tokens[signs[0]].text == "in" and tokens[signs[0] + 1].text in _NUMBER_SETS
+    return len(signs) == 1 and tokens[signs[0]].text == "in" and spell(tokens[signs[0] + 1 :]) in _NUMBER_SETS
 
 
 def _is_condition(value: Value) -> bool:
