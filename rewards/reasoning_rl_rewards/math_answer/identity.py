@@ -1,0 +1,111 @@
+"""Whether two expressions are equal, or one is a multiple of the other: by their values at random points.
+
+The points are fractions that depend on both expressions, so that no answer can be made to agree there only.
+"""
+
+from __future__ import annotations
+
+import random
+import zlib
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any
+
+from reasoning_rl_rewards.math_answer.errors import UndefinedError
+from reasoning_rl_rewards.math_answer.evaluate import evaluate
+from reasoning_rl_rewards.math_answer.expression import Node, symbols
+from reasoning_rl_rewards.math_answer.values import DIGITS, both_exact, equal, finite, is_real, mp, real
+
+_NUM_POINTS = 6
+#: Equal at fewer valid points than this decides nothing.
+_MIN_POINTS = 3
+
+
+def same(left: Node, right: Node) -> bool:
+    """Whether two trees have equal values wherever the left one is defined and real (or defined, if it never is).
+
+    Raises:
+        TooCostlyError: that takes too much work to tell.
+    """
+    if left == right:
+        return True
+    compared = compare(left, right)
+    return compared is not None and all(ratio == 1 for ratio in compared)
+
+
+def proportional(left: Node, right: Node) -> Any:
+    """The constant that `right` is of `left` at every point, `None` if there is none or it is 0."""
+    ratios = compare(left, right)
+    if not ratios or ratios[0] in (0, None):
+        return None
+    return ratios[0] if all(ratio is not None and equal(ratio, ratios[0]) for ratio in ratios) else None
+
+
+def compare(left: Node, right: Node) -> list[Any] | None:
+    """Right over left at random points, 1 where they are equal; `None` when too few points can be compared."""
+    names = sorted(symbols(left) | symbols(right))
+    if not names:
+        try:
+            a, b = evaluate(left, {}), evaluate(right, {})
+        except UndefinedError:
+            return None
+        return [_ratio(a, b, left, right, {})]
+    found: list[tuple[bool, Any]] = []
+    for point in _points(names, f"{left}|{right}"):
+        try:
+            a = evaluate(left, point)
+        except UndefinedError:
+            continue
+        try:
+            b = evaluate(right, point)
+        except UndefinedError:
+            found.append((is_real(a), None))
+            continue
+        found.append((is_real(a), _ratio(a, b, left, right, point)))
+    real = [ratio for is_real, ratio in found if is_real]
+    if len(real) >= _MIN_POINTS:
+        return real
+    return [ratio for _, ratio in found] if len(found) >= _MIN_POINTS else None
+
+
+def _ratio(a: Any, b: Any, left: Node, right: Node, point: Mapping[str, Any]) -> Any:
+    if equal(a, b):
+        return 1
+    if _vanishes(a, left, point) and _vanishes(b, right, point):
+        return 1
+    if a == 0 or _vanishes(a, left, point):
+        return None
+    if _vanishes(b, right, point):
+        return 0
+    return b / a if both_exact(a, b) else finite(real(b) / real(a))
+
+
+def _vanishes(value: Any, node: Node, point: Mapping[str, Any]) -> bool:
+    """Whether a value is 0: exactly, or because it shrinks when it is computed with twice the digits."""
+    if value == 0:
+        return True
+    context = mp()
+    if isinstance(value, Fraction) or abs(value) > context.mpf(10) ** -(DIGITS // 2):
+        return False
+    context.dps = 2 * DIGITS
+    try:
+        again = evaluate(node, point)
+    except UndefinedError:
+        return False
+    finally:
+        context.dps = DIGITS
+    return bool(abs(again) <= abs(value) * context.mpf(10) ** -(DIGITS // 3))
+
+
+def _points(names: list[str], text: str) -> list[dict[str, Fraction]]:
+    """Points that depend on both expressions, so that no answer can be made to agree there only; both signs, and
+    one of positive integers."""
+    chance = random.Random(zlib.crc32(text.encode()))
+    points = []
+    for index in range(_NUM_POINTS):
+        point = {}
+        for name in names:
+            size = Fraction(chance.randrange(101, 400), 101 + 2 * index)
+            point[name] = -size if index % 2 and chance.random() < 0.75 else size
+        points.append(point)
+    return points

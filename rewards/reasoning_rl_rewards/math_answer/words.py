@@ -1,0 +1,81 @@
+"""Answers in words: when a text is one, what counts of it, prose before a value."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from reasoning_rl_rewards.math_answer.errors import RefusedError
+from reasoning_rl_rewards.math_answer.tokens import Token
+
+NEGATIONS = frozenset([
+    "not", "no", "never", "isn't", "isn", "wrong", "incorrect", "false", "cannot", "can't", "doesn't",
+    "neither", "except", "unknown"
+])  # fmt: skip
+_ARTICLES = frozenset(["a", "an", "the"])
+_SHORT = frozenset([
+    "yes", "no", "odd", "all", "dne", "one", "two", "six", "ten", "sun", "mon", "tue", "wed", "thu", "fri",
+    "sat", "red", "men", "boy", "win", "tie"
+])  # fmt: skip
+_LINKS = frozenset(["is", "are", "be", "equals", "equal", "was", "of", "to"])
+_SAME = {
+    "does not exist": "dne", "doesn't exist": "dne", "doesnt exist": "dne", "no solutions": "no solution",
+    "none": "no solution", "no real solutions": "no real solution", "no real roots": "no real root",
+    "all real number": "all real numbers", "all reals": "all real numbers", "infinitely many solutions": "infinitely many",
+}  # fmt: skip
+_NUMBERS = {name: number for number, name in enumerate(
+    ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"]
+)}  # fmt: skip
+
+
+def is_wordy(tokens: Sequence[Token]) -> bool:
+    """Whether the tokens are words and nothing else; letters side by side without a word are mathematics."""
+    has_word = False
+    for token in tokens:
+        if token.kind in ("text", "word"):
+            has_word = has_word or any(character.isalpha() for character in token.text)
+        elif token.kind == "letters":
+            has_word = has_word or (len(tokens) == 1 and token.text.lower() in _SHORT)
+        elif token.kind not in ("sym", "sep") and token.text not in ("'", "-", "(", ")", "!"):
+            return False
+    return has_word and not (len(tokens) == 1 and tokens[0].text == "?")
+
+
+def plain_words(tokens: Sequence[Token]) -> str:
+    """Lower case, single blanks, no articles, no punctuation."""
+    text = " ".join(token.text for token in tokens).replace(" ' ", "'").replace("~", " ").casefold()
+    words = [word for word in re.findall(r"[^\W_]+(?:'[^\W_]+)?", text) if word not in _ARTICLES]
+    joined = " ".join(words)
+    return _SAME.get(joined, joined)
+
+
+def number_word(words: str) -> int | None:
+    """The number that a word from zero to twenty names."""
+    return _NUMBERS.get(words)
+
+
+def strip_prose(tokens: Sequence[Token]) -> Sequence[Token]:
+    """The value after prose that ends in a verb: `The area is 5`. Prose that denies what follows is no answer.
+
+    Raises:
+        RefusedError: it denies.
+    """
+    end = 0
+    while end < len(tokens) and (
+        tokens[end].kind in ("word", "text", "letters", "sym") or tokens[end].text in ("'", ",")
+    ):
+        end += 1
+    last = next((at for at in range(end - 1, -1, -1) if _last_word(tokens[at]) in _LINKS), -1)
+    if last < 0 or end == len(tokens):
+        return tokens
+    said = set(" ".join(token.text for token in tokens[: last + 1]).casefold().split())
+    if said & NEGATIONS:
+        raise RefusedError("prose that denies what follows")
+    rest = tokens[last + 1 :]
+    if rest and rest[0].text == ":":
+        rest = rest[1:]
+    return rest if last or tokens[0].kind == "text" else tokens
+
+
+def _last_word(token: Token) -> str:
+    return token.text.casefold().split()[-1] if token.text.split() and token.kind != "sym" else ""
