@@ -18,7 +18,8 @@ from reasoning_rl.testing import check_reward, make_sample
 
 CASES = Path(os.environ.get("REASONING_RL_CASES", Path(__file__).parents[3] / "shared" / "cases"))
 pytestmark = pytest.mark.skipif(
-    not (CASES / "math_cases.jsonl").exists(), reason="labelled cases are missing; set REASONING_RL_CASES to their folder"
+    not (CASES / "math_cases.jsonl").exists(),
+    reason="labelled cases are missing; set REASONING_RL_CASES to their folder",
 )
 
 
@@ -47,8 +48,9 @@ def test_attacks_are_scored_in_time() -> None:
             start = time.monotonic()
             scored = grader.submit(make_sample(case["response"], {"answer": case["gold"]})).result(timeout=60)
             seconds = time.monotonic() - start
-            assert (scored.scores["correct"].value == 1.0) == case["expect"], (case["id"], scored)
-            assert seconds <= max(case["max_seconds"], 3.0) + 1.0, case["id"]
+            if not case.get("contested"):
+                assert (scored.scores["correct"].value == 1.0) == case["expect"], (case["id"], scored)
+            assert seconds <= case["max_seconds"], case["id"]
 
 
 def test_rules_for_rewards() -> None:

@@ -197,8 +197,8 @@ def _relations(gold: Relation, answer: Relation) -> bool:
     factor = proportional(left, right)
     if factor is None or (not isinstance(factor, (int, Fraction)) and getattr(factor, "imag", 0)):
         return False
-    operator = answer.operators[0] if factor > 0 else _FLIPPED[answer.operators[0]]
-    return operator == gold.operators[0]
+    flips = factor < 0
+    return gold.operators == tuple(_FLIPPED[operator] if flips else operator for operator in answer.operators)
 
 
 def _same_chain(gold: Relation, answer: Relation) -> bool:

@@ -47,7 +47,9 @@ def without_tail(tokens: Sequence[Token]) -> Sequence[Token]:
         tokens[-1].text in (".", ",", ";", "\\\\", "`") or (tokens[-1].text == "\\$" and len(tokens) == 1)
     ):
         tokens = tokens[:-1]
-    while len(tokens) > 2 and (tokens[0].text, tokens[-1].text) == ("{", "}") and matching(tokens, 0) == len(tokens) - 1:
+    while (
+        len(tokens) > 2 and (tokens[0].text, tokens[-1].text) == ("{", "}") and matching(tokens, 0) == len(tokens) - 1
+    ):
         tokens = tokens[1:-1]
     return tokens
 
