@@ -1,4 +1,4 @@
-"""The command line: `reasoning-rl check | train | rewards | new-reward | audit | score | report`.
+"""The command line: `reasoning-rl check | train | rewards | new-reward | audit | score | sandbox | report`.
 
 Only parses arguments and prints; each command imports what it needs when it runs, so that `--help` is instant.
 """
@@ -17,6 +17,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+sandbox_app = typer.Typer(help="Isolation of model-written programs.", no_args_is_help=True)
+app.add_typer(sandbox_app, name="sandbox")
 
 RecipeArgument = Annotated[Path, typer.Argument(help="Recipe file (.yaml).", show_default=False)]
 OverridesArgument = Annotated[
@@ -211,6 +214,23 @@ def report(
             typer.echo(write_overview(RunDir(run_dir), overview))
     except ReasoningRLError as error:
         _refuse(error)
+
+
+@sandbox_app.command()
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False) -> None:
+    """Try every tier of isolation with real attacks; say which one holds here. Exit code 2 when none does."""
+    import json
+
+    from reasoning_rl.errors import ReasoningRLError
+    from reasoning_rl.sandbox.doctor import examine, lines
+
+    try:
+        found = examine()
+    except ReasoningRLError as error:
+        _refuse(error)
+    typer.echo(json.dumps(found, indent=2) if as_json else "\n".join(lines(found)))
+    if found["tier"] is None:
+        raise typer.Exit(2)
 
 
 def main() -> None:

@@ -95,7 +95,7 @@ def attack(walls: Walls) -> tuple[Attack, ...]:
     """
     jail = Jail(walls, 2, _LIMITS.scratch_mb)
     with tempfile.TemporaryDirectory(prefix="reasoning-rl-canary-") as folder:
-        os.chmod(folder, 0o755)  # noqa: PTH101 - open to everybody, so that only the walls protect it
+        os.chmod(folder, 0o755)
         secret = Path(folder) / "secret"
         secret.write_text("secret of the host")
         secret.chmod(0o666)
@@ -122,10 +122,16 @@ def attack(walls: Walls) -> tuple[Attack, ...]:
                     found = list(pool.map(lambda item: _try(jail, item[0], item[1].format(**facts)), _PROGRAMS.items()))
             finally:
                 jail.close()
-            touched = [what for what, server in (("TCP", tcp), ("unix", unix), ("datagram", datagrams)) if _has_news(server)]
+            touched = [
+                what for what, server in (("TCP", tcp), ("unix", unix), ("datagram", datagrams)) if _has_news(server)
+            ]
         after = secret.stat()
-        is_same = secret.read_text() == "secret of the host" and os.listdir(folder) == ["secret"]  # noqa: PTH208
-        is_same &= (before.st_mode, before.st_mtime_ns, before.st_uid) == (after.st_mode, after.st_mtime_ns, after.st_uid)
+        is_same = secret.read_text() == "secret of the host" and os.listdir(folder) == ["secret"]
+        is_same &= (before.st_mode, before.st_mtime_ns, before.st_uid) == (
+            after.st_mode,
+            after.st_mtime_ns,
+            after.st_uid,
+        )
     found.append(Attack("host files afterwards", is_same, "unchanged" if is_same else "changed"))
     found.append(Attack("listeners afterwards", not touched, f"contacted: {touched}" if touched else "not contacted"))
     return tuple(found)

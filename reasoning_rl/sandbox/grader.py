@@ -23,7 +23,7 @@ _VERDICT_FD = 5
 _MAX_FAILURES = 20
 
 
-class ProgramGone(BaseException):  # noqa: N818 - not an error of the test
+class ProgramGone(BaseException):
     """The program's process ended, or sent something that is no answer."""
 
 
@@ -204,7 +204,9 @@ def _run(source: str, program: Program, options: dict[str, Any], record: Record)
         check = space.get("check")
         if not callable(check):
             raise NameError("the test code defines no check(candidate)")
-        _one("check", lambda: check(space[names[0]] if names[0] in space else Entry(program, names[0])), program, record)
+        _one(
+            "check", lambda: check(space[names[0]] if names[0] in space else Entry(program, names[0])), program, record
+        )
         return
     _run_unittest(module, program, record)
 
@@ -227,7 +229,7 @@ def _run_asserts(tree: ast.Module, space: dict[str, Any], program: Program, reco
 def _one(name: str, test: Callable[[], Any], program: Program, record: Record) -> None:
     try:
         test()
-    except Exception as error:  # noqa: BLE001 - a test may raise anything
+    except Exception as error:
         if not program.is_called:
             raise  # not the program's doing
         record.failed(name, error)

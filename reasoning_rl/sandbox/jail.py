@@ -49,9 +49,10 @@ _ENVIRONMENT = {
 }
 #: Imported before the first fork, so that programs get them for nothing.
 _PRELOAD = (
-    "re math cmath collections heapq itertools functools bisect json random string typing decimal fractions datetime "
-    "traceback threading copy operator statistics dataclasses enum io time textwrap queue"
-).split()
+    *("re", "math", "cmath", "collections", "heapq", "itertools", "functools", "bisect", "json", "random", "string"),
+    *("typing", "decimal", "fractions", "datetime", "traceback", "threading", "copy", "operator", "statistics"),
+    *("dataclasses", "enum", "io", "time", "textwrap", "queue"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ class Jail:
             scratch = "/scratch"
         else:
             scratch = self._scratch = tempfile.mkdtemp(prefix="reasoning-rl-sandbox-")
-            os.chmod(scratch, 0o711)  # noqa: PTH101
+            os.chmod(scratch, 0o711)
         package_paths = [path for name in packages for path in _package_paths(name)]
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         host_fd = os.pidfd_open(os.getpid())
@@ -127,7 +128,17 @@ class Jail:
             "control_fd": theirs.fileno(),
             "host_fd": host_fd,
         }
-        python = [os.path.realpath(sys.executable), "-P", "-s", "-S", "-B", "-c", _BOOT, str(_HERE), json.dumps(settings)]
+        python = [
+            os.path.realpath(sys.executable),
+            "-P",
+            "-s",
+            "-S",
+            "-B",
+            "-c",
+            _BOOT,
+            str(_HERE),
+            json.dumps(settings),
+        ]
         try:
             command = _bwrap(walls.namespaces, slots, scratch_mb, package_paths) if walls.namespaces else []
             self.process = subprocess.Popen(
@@ -200,15 +211,17 @@ def _library_folders() -> list[str]:
 
 def _existing() -> set[str]:
     paths = (os.path.realpath(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib"))
-    return {path for path in paths if os.path.isdir(path) and Path(path).is_relative_to(os.path.realpath(sys.base_prefix))}
+    return {
+        path for path in paths if os.path.isdir(path) and Path(path).is_relative_to(os.path.realpath(sys.base_prefix))
+    }
 
 
 def _library_files() -> list[str]:
     """What the dynamic loader and the standard library read besides."""
     found = ["/etc/ld.so.cache", "/usr/share/zoneinfo", "/dev/urandom", "/dev/random", "/dev/zero"]
-    found += glob.glob("/usr/lib/*-linux-gnu")  # noqa: PTH207
+    found += glob.glob("/usr/lib/*-linux-gnu")
     for folder in ("/lib64", "/usr/lib64", "/usr/lib", f"{sys.base_prefix}/lib"):
-        found += [path for path in glob.glob(f"{folder}/*.so*") if Path(path).is_file()]  # noqa: PTH207
+        found += [path for path in glob.glob(f"{folder}/*.so*") if Path(path).is_file()]
     return sorted({os.path.realpath(path) for path in found})
 
 
@@ -241,12 +254,14 @@ def _bwrap(namespaces: str, slots: int, scratch_mb: int, package_paths: Sequence
     for path in ("/usr/lib", "/usr/lib64", "/usr/share/zoneinfo", "/etc/ld.so.cache"):
         command += ["--ro-bind-try", path, path]
     executable = os.path.realpath(sys.executable)
-    binds = [executable, *_library_folders(), *glob.glob(f"{sys.base_prefix}/lib/*.so*"), str(_HERE), *package_paths]  # noqa: PTH207
+    binds = [executable, *_library_folders(), *glob.glob(f"{sys.base_prefix}/lib/*.so*"), str(_HERE), *package_paths]
     for path in binds:
         command += ["--ro-bind", path, path]
     for folder in _library_folders():
         for name in ("site-packages", "dist-packages"):
-            if os.path.isdir(f"{folder}/{name}") and not any(path.startswith(f"{folder}/{name}") for path in package_paths):
+            if os.path.isdir(f"{folder}/{name}") and not any(
+                path.startswith(f"{folder}/{name}") for path in package_paths
+            ):
                 command += ["--tmpfs", f"{folder}/{name}"]
     command += ["--proc", "/proc", "--dev", "/dev", "--dir", "/scratch"]
     for slot in range(slots):

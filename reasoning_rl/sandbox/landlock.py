@@ -53,7 +53,7 @@ def ruleset(rights: Mapping[str, int], version: int) -> int:
         except FileNotFoundError:
             continue
         try:
-            if not os.path.isdir(path):  # noqa: PTH112 - no pathlib inside
+            if not os.path.isdir(path):
                 allowed &= _OF_FILES
             rule = struct.pack("<Qi", allowed, target)
             _checked(_libc.syscall(_ADD_RULE, rules, 1, rule, ctypes.c_uint32(0)))
@@ -76,10 +76,10 @@ def python_paths(folders: Iterable[str], files: Iterable[str]) -> dict[str, int]
     rights: dict[str, int] = {}
     for folder in folders:
         rights[folder] = READ_DIR  # to list names; what may be read follows
-        for entry in os.listdir(folder):  # noqa: PTH208
+        for entry in os.listdir(folder):
             if entry not in ("site-packages", "dist-packages"):
                 rights[f"{folder}/{entry}"] = READ
-    return rights | {path: READ for path in files}
+    return rights | dict.fromkeys(files, READ)
 
 
 def _checked(result: int) -> int:

@@ -18,6 +18,7 @@ from reasoning_rl.sandbox import codec, tiers
 from reasoning_rl.sandbox.jail import Jail
 from reasoning_rl.sandbox.runs import OVERLOAD, Run
 from reasoning_rl.sandbox.types import (
+    DEFAULT_LIMITS,
     Answer,
     Call,
     CallsResult,
@@ -32,7 +33,10 @@ from reasoning_rl.sandbox.types import (
 
 #: A jail is replaced after so many runs, when it is idle.
 _RECYCLE_AFTER = 1000
+#: A longer program is refused unseen.
+MAX_PROGRAM_BYTES = 4 << 20
 _MAX_VERDICT_BYTES = 1 << 18
+_TOO_LONG = RunResult(Outcome.RUNTIME_ERROR, reason=f"the program is longer than {MAX_PROGRAM_BYTES} bytes")
 _T = TypeVar("_T")
 _Role = Literal["program", "grader"]
 
@@ -79,10 +83,12 @@ class LocalSandbox:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def run(self, program: str, stdin: bytes | str = b"", limits: Limits = Limits()) -> RunResult:
+    def run(self, program: str, stdin: bytes | str = b"", limits: Limits = DEFAULT_LIMITS) -> RunResult:
         """Runs a program as `__main__`. See `Sandbox.run`."""
         self._check(limits)
         source, given = _bytes(program), _bytes(stdin)
+        if len(source) > MAX_PROGRAM_BYTES:
+            return _TOO_LONG
 
         def attempt(jails: dict[_Role, Jail]) -> RunResult:
             with Run(jails["program"], "stdio", source, given, limits) as run:
@@ -90,13 +96,17 @@ class LocalSandbox:
 
         return self._twice(("program",), attempt, lambda result: result)
 
-    def calls(self, program: str, calls: Sequence[Call], limits: Limits = Limits()) -> CallsResult:
+    def calls(self, program: str, calls: Sequence[Call], limits: Limits = DEFAULT_LIMITS) -> CallsResult:
         """Loads a program once and calls it. See `Sandbox.calls`."""
         self._check(limits)
         source = _bytes(program)
+        if len(source) > MAX_PROGRAM_BYTES:
+            return CallsResult((), _TOO_LONG)
         requests = [
             codec.frame(
-                codec.encode(("call", call.entry_point, list(call.args), dict(call.kwargs), call.write_back, call.as_list))
+                codec.encode(
+                    ("call", call.entry_point, list(call.args), dict(call.kwargs), call.write_back, call.as_list)
+                )
             )
             for call in calls
         ]
@@ -104,10 +114,12 @@ class LocalSandbox:
             ("program",), lambda jails: _calls(jails["program"], source, requests, limits), lambda result: result.end
         )
 
-    def grade(self, program: str, tests: TestCode, limits: Limits = Limits()) -> GradeResult:
+    def grade(self, program: str, tests: TestCode, limits: Limits = DEFAULT_LIMITS) -> GradeResult:
         """Runs test code against a program. See `Sandbox.grade`."""
         self._check(limits)
         source = _bytes(program)
+        if len(source) > MAX_PROGRAM_BYTES:
+            return GradeResult(0, 0, (), _TOO_LONG)
         return self._twice(
             ("program", "grader"),
             lambda jails: _grade(jails["program"], jails["grader"], source, tests, limits),
@@ -141,15 +153,17 @@ class LocalSandbox:
         end_of: Callable[[_T], RunResult],
     ) -> _T:
         """Tries again on fresh jails, alone, when the sandbox failed; says whose fault a second failure is."""
+        jails: dict[_Role, Jail] = {}
         with self._places:
             with contextlib.ExitStack() as stack:
                 try:
-                    jails = {role: stack.enter_context(self._shared(role)) for role in roles}
+                    for role in roles:
+                        jails[role] = stack.enter_context(self._shared(role))
                     result = attempt(jails)
                 except SandboxError:
                     if self._is_closed:
                         raise
-                    jails, result = {}, None
+                    result = None
                 if result is not None and end_of(result).outcome is not Outcome.SANDBOX_FAILURE:
                     return result
                 for role, jail in jails.items():
@@ -191,7 +205,9 @@ class LocalSandbox:
             if self._is_closed:
                 raise SandboxError("the sandbox is closed")
             jail = self._jails.get(role)
-            if jail is not None and (jail.process.poll() is not None or (jail.num_runs >= _RECYCLE_AFTER and not jail.num_users)):
+            if jail is not None and (
+                jail.process.poll() is not None or (jail.num_runs >= _RECYCLE_AFTER and not jail.num_users)
+            ):
                 del self._jails[role]
                 if not jail.num_users:
                     jail.close()
@@ -340,9 +356,8 @@ def _grade(program_jail: Jail, grader_jail: Jail, source: bytes, tests: TestCode
         ours.setblocking(False)
         _wait_for_both(program, grader)
         grader_end = grader.end()
-        program_was_alive = program.result is None
         program.kill()
-        return _verdict(_read_all(ours), grader_end, program.end(), program_was_alive)
+        return _verdict(_read_all(ours), grader_end, program.end())
 
 
 def _wait_for_both(program: Run, grader: Run) -> None:
@@ -359,7 +374,7 @@ def _read_all(connection: socket.socket) -> bytes:
     return data
 
 
-def _verdict(data: bytes, grader: RunResult, program: RunResult, program_was_alive: bool) -> GradeResult:
+def _verdict(data: bytes, grader: RunResult, program: RunResult) -> GradeResult:
     """Puts together what the test code said and how both processes ended."""
     first, _, rest = data.partition(b"\n")
     is_called = first == b"called"
@@ -376,7 +391,7 @@ def _verdict(data: bytes, grader: RunResult, program: RunResult, program_was_ali
         outcome = grader.outcome if is_called and grader.outcome is not Outcome.EXITED else Outcome.RUNTIME_ERROR
         end = _ended(program, outcome if is_called else Outcome.BAD_TESTS, f"the test code ended: {grader.reason}")
         return GradeResult(0, 0, (), end)
-    if found["gone"] or not program_was_alive:
+    if found["gone"]:
         end = _ended(program, Outcome.RUNTIME_ERROR, "the program ended in the middle of the tests")
         return GradeResult(num_tests, num_passed, failures, end)
     if found["bad"]:

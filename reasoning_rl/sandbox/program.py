@@ -16,6 +16,7 @@ import sys
 import threading
 import traceback
 import types
+from collections.abc import Callable
 from typing import Any
 
 from reasoning_rl.sandbox import codec
@@ -29,50 +30,60 @@ BUILTIN_ERRORS = {
 _MAX_ITEMS = 1_000_000
 
 
-def run(mode: str, options: dict[str, Any]) -> None:
-    """Runs the source, then ends the process; never returns."""
-    with open(_SOURCE_FD, "rb") as file:  # noqa: PTH123
+def prepare(mode: str, options: dict[str, Any]) -> Callable[[], None]:
+    """Reads the source and sets up the streams; what it returns runs the source and never returns."""
+    with open(_SOURCE_FD, "rb") as file:
         source = file.read()
-    sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", errors="surrogateescape")  # noqa: PTH123, SIM115
+    sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", errors="surrogateescape")  # noqa: SIM115
     sys.stdout = sys.__stdout__ = _writer(1)
     sys.stderr = sys.__stderr__ = _writer(2)
     sys.argv = ["program.py"]
     if mode == "grader":
         from reasoning_rl.sandbox import grader
 
-        grader.run(source, socket.socket(fileno=_CONNECTION_FD), options)
-        os._exit(0)
+        connection = socket.socket(fileno=_CONNECTION_FD)
+        return lambda: _end_with(grader.run(source, connection, options))
     module = types.ModuleType("__main__" if mode == "stdio" else "solution")
     sys.modules[module.__name__] = module
-    code = _guarded(lambda: exec(compile(source, "program.py", "exec", dont_inherit=True), module.__dict__))
-    if mode == "calls" and code is None:
-        code = _guarded(lambda: Calls(module, socket.socket(fileno=_CONNECTION_FD), options["handles"]).serve())
+    calls = Calls(module, socket.socket(fileno=_CONNECTION_FD), options["handles"]) if mode == "calls" else None
+    return lambda: _start(source, module, calls)
+
+
+def _start(source: bytes, module: types.ModuleType, calls: Calls | None) -> None:
+    is_main = calls is None
+    code = _guarded(lambda: exec(compile(source, "program.py", "exec", dont_inherit=True), module.__dict__), is_main)
+    if calls is not None and code is None:
+        code = _guarded(calls.serve, is_main)
+        os._exit(code or 0)
     _finish(code or 0)
 
 
+def _end_with(_: None) -> None:
+    os._exit(0)
+
+
 def _writer(fd: int) -> io.TextIOWrapper:
-    return open(fd, "w", encoding="utf-8", errors="surrogateescape", newline="\n", line_buffering=fd == 2)  # noqa: PTH123
+    buffer = open(fd, "wb")  # noqa: SIM115
+    return io.TextIOWrapper(buffer, "utf-8", "surrogateescape", newline="\n", line_buffering=fd == 2)
 
 
-def _guarded(action: Any) -> int | None:
-    """Runs it as the interpreter does its main module: `None` when it came through, else the exit code."""
+def _guarded(action: Callable[[], object], is_main: bool) -> int | None:
+    """Runs it as the interpreter does its main module: `None` when it came through, else the exit code.
+
+    An exit with code 0 is an end like any other only for a main module; a module to be called has more to do.
+    """
     try:
         action()
         return None
     except SystemExit as ending:
         code = ending.code
         if code is None or type(code) is int:
-            return (code or 0) & 0xFF if mode_is_stdio() else ((code or 0) & 0xFF) or 1
-        print(code, file=sys.stderr)
+            return (code or 0) & 0xFF or int(not is_main)
+        sys.stderr.write(f"{code}\n")
         return 1
     except BaseException:  # noqa: BLE001 - a program may raise anything
         traceback.print_exc()
         return 1
-
-
-def mode_is_stdio() -> bool:
-    """Whether an exit with code 0 is an end like any other: it is not in the middle of a call."""
-    return "solution" not in sys.modules
 
 
 def _finish(code: int) -> None:
@@ -164,7 +175,9 @@ class Calls:
     def handle_of(self, value: Any) -> Handle:
         """Objects of the program's own classes stay here; those that pose as plain data do not pass."""
         kind = type(value)
-        if kind.__module__ != "solution" or isinstance(value, (bool, int, float, complex, str, bytes, list, tuple, set, frozenset, dict)):
+        if kind.__module__ != "solution" or isinstance(
+            value, (bool, int, float, complex, str, bytes, list, tuple, set, frozenset, dict)
+        ):
             raise codec.NotPlain(f"a value of type {kind.__name__} is not plain data")
         for number, known in enumerate(self.objects):
             if known is value:

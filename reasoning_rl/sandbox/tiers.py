@@ -24,6 +24,8 @@ NAMES = {
     "T2": "Landlock, seccomp, resource limits",
     "T4": "NO ISOLATION",
 }
+NO_BWRAP = "bubblewrap is not installed"
+NO_LANDLOCK = "Landlock version 3 or newer is missing (Linux 6.2, and enabled in lsm=)"
 _log = logging.getLogger(__name__)
 _lock = threading.Lock()
 _found: dict[tuple[object, ...], tuple[Trial, ...]] = {}
@@ -117,11 +119,11 @@ def _missing(walls: Walls, taken: frozenset[str]) -> str:
     if sys.platform != "linux" or platform.machine() != "x86_64":
         return f"not written for {sys.platform} on {platform.machine()}, only for Linux on x86-64"
     if walls.namespaces and ("bwrap" in taken or bwrap_path() is None):
-        return "bubblewrap is not installed"
+        return NO_BWRAP
     if walls.namespaces == "user" and "userns" in taken:
         return "user namespaces are switched off"
     if not walls.landlock:
-        return "Landlock version 3 or newer is missing (Linux 6.2, and enabled in lsm=)"
+        return NO_LANDLOCK
     if not walls.seccomp:
         return "seccomp filters are missing"
     return ""

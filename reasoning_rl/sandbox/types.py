@@ -95,6 +95,9 @@ class Limits:
                 raise ValueError(f"limit {name} is {getattr(self, name)}; it must not be negative")
 
 
+DEFAULT_LIMITS = Limits()
+
+
 @dataclass(frozen=True, slots=True)
 class RunResult:
     """How a program ended and what it wrote.
@@ -234,11 +237,11 @@ class Sandbox(Protocol):
     wrong use (`ValueError`, `TypeError`) and `SandboxError` when closed.
     """
 
-    def run(self, program: str, stdin: bytes | str = b"", limits: Limits = Limits()) -> RunResult:
+    def run(self, program: str, stdin: bytes | str = b"", limits: Limits = DEFAULT_LIMITS) -> RunResult:
         """Runs a program as `__main__` with `stdin` as its standard input."""
         ...
 
-    def calls(self, program: str, calls: Sequence[Call], limits: Limits = Limits()) -> CallsResult:
+    def calls(self, program: str, calls: Sequence[Call], limits: Limits = DEFAULT_LIMITS) -> CallsResult:
         """Loads a program once, as a module named `solution`, and makes the calls one after the other.
 
         Raises:
@@ -247,7 +250,7 @@ class Sandbox(Protocol):
         """
         ...
 
-    def grade(self, program: str, tests: TestCode, limits: Limits = Limits()) -> GradeResult:
+    def grade(self, program: str, tests: TestCode, limits: Limits = DEFAULT_LIMITS) -> GradeResult:
         """Loads a program once, as a module named `solution`, and runs test code against it from another process.
 
         The limits hold for the program; the test code gets the same for itself.

@@ -7,8 +7,10 @@ whatever signal, the zygote kills its children and goes. Single-threaded; standa
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
+import fcntl
 import json
 import os
 import resource
@@ -45,7 +47,9 @@ def main(settings: dict[str, Any], control_fd: int, host_fd: int) -> None:
 class Child:
     """One running program as the zygote sees it."""
 
-    def __init__(self, pid: int, slot: int, report: socket.socket, setup: socket.socket, limits: dict[str, Any]) -> None:
+    def __init__(
+        self, pid: int, slot: int, report: socket.socket, setup: socket.socket, limits: dict[str, Any]
+    ) -> None:
         self.pid, self.slot, self.report, self.setup, self.limits = pid, slot, report, setup, limits
         self.started = time.monotonic()
         self.look_at = self.started
@@ -127,18 +131,18 @@ class Zygote:
 
     def make_scratch(self, slot: int) -> None:
         folder = self.scratch(slot)
-        os.makedirs(folder, mode=0o700, exist_ok=True)  # noqa: PTH103 - no pathlib inside
+        os.makedirs(folder, mode=0o700, exist_ok=True)
         if self.settings["drop_uid"]:
             os.chown(folder, _FIRST_UID + slot, _FIRST_UID + slot)
 
     def empty_scratch(self, slot: int) -> None:
         folder = self.scratch(slot)
-        for entry in os.listdir(folder):  # noqa: PTH208
+        for entry in os.listdir(folder):
             path = f"{folder}/{entry}"
-            if os.path.isdir(path) and not os.path.islink(path):  # noqa: PTH112, PTH114
+            if os.path.isdir(path) and not os.path.islink(path):
                 shutil.rmtree(path)
             else:
-                os.unlink(path)  # noqa: PTH108
+                os.unlink(path)
 
     def accept(self) -> None:
         try:
@@ -186,12 +190,13 @@ class Zygote:
     def hear(self, child: Child) -> None:
         """The child says, before it runs any program, that it is confined, or why it could not be."""
         message, fds, _, _ = socket.recv_fds(child.setup, 4096, 1)
+        if message == b"L":
+            child.listener = fds[0]
+            self.watch(child.listener, lambda: self.decide(child))
+            return
         self.unwatch(child.setup.fileno())
         if message == b"R":
             child.ready = True
-            if fds:
-                child.listener = fds[0]
-                self.watch(child.listener, lambda: self.decide(child))
         else:
             child.problem = message.decode(errors="replace") or "the child died while it was confined"
 
@@ -246,7 +251,8 @@ class Zygote:
         if not child.ready and not child.problem:  # it may have said so just before the end
             child.setup.setblocking(False)
             try:
-                self.hear(child)
+                while not child.ready and not child.problem:
+                    self.hear(child)
             except OSError:
                 child.problem = "the child died while it was confined"
         for fd in (*child.fds, child.listener):
@@ -269,24 +275,22 @@ class Zygote:
             "queued_s": child.queued_s,
             "peak_mb": usage.ru_maxrss >> 10,
         }
-        try:
+        with contextlib.suppress(OSError):  # nobody may ask any more
             child.report.send(json.dumps(report).encode())
-        except OSError:
-            pass  # nobody asks any more
         child.report.close()
 
     def confine(self, request: dict[str, Any], slot: int, fds: list[int], setup: socket.socket, zygote: int) -> None:
         """In the child: gives everything up, says so, runs the program. Never returns."""
+        setup_fd = setup.detach()
         try:
             _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != zygote:
                 os._exit(1)
-            setup_fd = setup.detach()
             num_fds = len(fds)
             kept = [*fds, setup_fd]
             if self.settings["landlock"]:
                 kept.append(self.rules[slot])
-            kept = [fcntl_dup(fd, 40) for fd in kept]  # out of the way of the final numbers
+            kept = [fcntl.fcntl(fd, fcntl.F_DUPFD, 40) for fd in kept]  # out of the way of the final numbers
             for number, fd in enumerate(kept):
                 os.dup2(fd, number if number < num_fds else number + 10)
             os.closerange(num_fds, num_fds + 10 if num_fds > 0 else 0)
@@ -299,14 +303,14 @@ class Zygote:
                 _drop_uid(_FIRST_UID + slot)
             listener = _lock(self.settings, rules_fd)
             os.umask(0o077)
-            confirm = socket.socket(fileno=setup_fd)
             if self.settings["landlock"]:
                 os.close(rules_fd)
+            confirm = socket.socket(fileno=setup_fd)
             if listener >= 0:
-                socket.send_fds(confirm, [b"R"], [listener])
+                socket.send_fds(confirm, [b"L"], [listener])
                 os.close(listener)
-            else:
-                confirm.send(b"R")
+            start = program.prepare(request["mode"], request["options"])
+            confirm.send(b"R")
             confirm.close()
         except BaseException as error:  # noqa: BLE001 - whatever it is, the program must not run
             try:
@@ -314,15 +318,9 @@ class Zygote:
             finally:
                 os._exit(1)
         try:
-            program.run(request["mode"], request["options"])
+            start()
         finally:
             os._exit(1)
-
-
-def fcntl_dup(fd: int, at_least: int) -> int:
-    import fcntl
-
-    return fcntl.fcntl(fd, fcntl.F_DUPFD, at_least)
 
 
 def _lock(settings: dict[str, Any], rules_fd: int) -> int:
@@ -371,8 +369,8 @@ def _queued_s(pid: int) -> float:
     """Seconds that the threads of a process were ready and waited for a core, of the one that waited longest."""
     longest = 0
     try:
-        for task in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208
-            with open(f"/proc/{pid}/task/{task}/schedstat", "rb") as file:  # noqa: PTH123
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{task}/schedstat", "rb") as file:
                 longest = max(longest, int(file.read().split()[1]))
     except (OSError, IndexError, ValueError):
         pass
@@ -380,7 +378,7 @@ def _queued_s(pid: int) -> float:
 
 
 def _address_space_bytes() -> int:
-    with open("/proc/self/statm", "rb") as file:  # noqa: PTH123
+    with open("/proc/self/statm", "rb") as file:
         return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
 
 
