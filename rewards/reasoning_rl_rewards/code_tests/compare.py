@@ -32,9 +32,7 @@ def same_output(
     )
 
 
-def same_value(
-    found: Any, expected: Any, *, float_tolerance: float | None = None, tuple_as_list: bool = False
-) -> bool:
+def same_value(found: Any, expected: Any, *, float_tolerance: float | None = None, tuple_as_list: bool = False) -> bool:
     """Whether a returned value is the expected one: equal as Python's `==` has it, item by item.
 
     So `3 == 3.0` and `0.0 == -0.0`, while `3` is not `"3"` and, without `tuple_as_list`, `(1,)` is not `[1]`. With a
@@ -55,8 +53,7 @@ def same_value(
         )
     if isinstance(expected, dict) and isinstance(found, dict):
         return len(found) == len(expected) and all(
-            key in found
-            and same_value(found[key], item, float_tolerance=float_tolerance, tuple_as_list=tuple_as_list)
+            key in found and same_value(found[key], item, float_tolerance=float_tolerance, tuple_as_list=tuple_as_list)
             for key, item in expected.items()
         )
     return found == expected

@@ -6,12 +6,13 @@ the program's output is compared here; test code runs in a process of the sandbo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
-from reasoning_rl.sandbox import Call, Limits, Outcome, RunResult, Sandbox, TestCode, shown
+from reasoning_rl.sandbox import Call, Failure, Limits, Outcome, RunResult, Sandbox, TestCode, shown
 from reasoning_rl_rewards.code_tests.cases import BadTests, CallCase, Case, CodeCase, Compare, StdioCase
 from reasoning_rl_rewards.code_tests.compare import same_output, same_value
 from reasoning_rl_rewards.code_tests.orders import call_orders, code_orders, nth_assert
@@ -30,7 +31,7 @@ class Rules:
     `None` leaves it as it is. `is_thorough` runs all tests, also after one has failed.
     """
 
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     total_s: float = 60.0
     compare: Compare = "tokens"
     float_tolerance: float | None = None
@@ -208,18 +209,20 @@ class _Judge:
             if (problem := _bad_by_itself(self.sandbox, tests)) is not None:
                 raise BadTests(problem)
             # The same tests work with another program: it is this one that makes them fail.
-            return _Found(0.0, Outcome.RUNTIME_ERROR, detail | {"reason": "it broke the test code before its first call"})
+            return _Found(
+                0.0, Outcome.RUNTIME_ERROR, detail | {"reason": "it broke the test code before its first call"}
+            )
         if result.failures:
             failure = result.failures[0]
             detail["failed"] = failure.test
             if case.kind == "assert" and failure.test.startswith("test ") and failure.test[5:].isdecimal():
                 detail["failed"] = _short(nth_assert(code, int(failure.test[5:])) or failure.test)
-            detail["reason"] = f"{failure.raised.type_name}: {failure.raised.message}"[:_SHOWN_CHARS].removesuffix(": ")
+            detail["reason"] = _reason(failure)
         share = result.num_passed / result.num_tests if result.num_tests else 0.0
         if outcome is not Outcome.EXITED:
             return _Found(min(share, 0.999), outcome, detail | {"reason": self.reason(result.end)})
-        raised = {failure.raised.type_name for failure in result.failures}
-        outcome = WRONG_ANSWER if raised <= {"AssertionError"} else Outcome.RUNTIME_ERROR
+        is_wrong = all(_reason(failure).startswith("AssertionError") for failure in result.failures)
+        outcome = WRONG_ANSWER if is_wrong else Outcome.RUNTIME_ERROR
         return _Found(min(share, 0.999), outcome, detail)
 
     def reason(self, result: RunResult) -> str:
@@ -229,7 +232,7 @@ class _Judge:
             Outcome.TIME_LIMIT: f"over {limits.cpu_s:g} s of CPU time, or blocked for {limits.wall_s:g} s",
             Outcome.MEMORY_LIMIT: f"over {limits.memory_mb} MiB of memory",
             Outcome.OUTPUT_LIMIT: f"over {limits.output_bytes} bytes of output",
-        }.get(result.outcome, _short(result.reason))
+        }.get(result.outcome, _short(result.reason.strip().removesuffix(":")))
 
 
 @lru_cache(maxsize=256)
@@ -246,6 +249,14 @@ def _call_detail(case: CallCase) -> dict[str, Any]:
     arguments = [shown(value, _SHOWN_CHARS) for value in case.args[:8]]
     arguments += [f"{name}={shown(value, _SHOWN_CHARS)}" for name, value in list(case.kwargs.items())[:8]]
     return {"type": "call", "input": _short(f"{case.entry_point}({', '.join(arguments)})")}
+
+
+def _reason(failure: Failure) -> str:
+    """What a failed test raised. Of `unittest` the message already names the exception."""
+    name, message = failure.raised.type_name, failure.raised.message
+    if name == "AssertionError" and re.match(r"\w+(?:: |$)", message):
+        return _short(message)
+    return _short(f"{name}: {message}".removesuffix(": "))
 
 
 def _short(text: str) -> str:

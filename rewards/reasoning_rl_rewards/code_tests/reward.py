@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,14 +9,14 @@ from typing import Any, Literal
 
 from reasoning_rl.api import Sample, Score, Verdict
 from reasoning_rl.errors import SandboxError
-from reasoning_rl.sandbox import Limits, Outcome, shown
+from reasoning_rl.sandbox import Limits, Outcome
 from reasoning_rl_rewards.code_tests.cases import BadTests, CallCase, Case, StdioCase, parse_tests
 from reasoning_rl_rewards.code_tests.extract import Extracted, extract, fenced
 from reasoning_rl_rewards.code_tests.judge import ACCEPTED, Judged, Rules, judge
 from reasoning_rl_rewards.code_tests.sandboxes import shared_sandbox
 
 #: Verdicts of outcomes other than `accepted`; what is not listed is plainly wrong.
-_VERDICTS = {
+_VERDICTS: dict[str, Verdict] = {
     Outcome.TIME_LIMIT: Verdict.TIMEOUT,
     Outcome.MEMORY_LIMIT: Verdict.MEMORY_LIMIT,
 }
@@ -107,8 +106,8 @@ class CodeTests:
         return None if solution is None else fenced(solution)
 
     def near_misses(self, row: Mapping[str, Any]) -> list[str]:
-        """The solution with its function replaced by one that returns nothing, and by one that raises; for stdio, programs
-        that print nothing or one line too many."""
+        """The solution with its function replaced by one that returns nothing, and by one that raises; for stdio,
+        programs that print nothing or one line too many."""
         solution = self._solution(row)
         try:
             cases = self._cases(row)
@@ -117,11 +116,13 @@ class CodeTests:
         if solution is None:
             return []
         if all(isinstance(case, StdioCase) for case in cases):
-            silent = [fenced("pass")] if any(c.expected.split() for c in cases if isinstance(c, StdioCase)) else []
-            return [*silent, fenced(f"{solution}\nprint('one line too many')")]
-        names = [case.entry_point if isinstance(case, CallCase) else case.names[0] for case in cases if not isinstance(case, StdioCase)]
-        bodies = ["return object()", "raise NotImplementedError"]
-        return [fenced(f"{solution}\n\n{_replaced(names[0], body)}") for body in bodies]
+            has_output = any(isinstance(case, StdioCase) and case.expected.split() for case in cases)
+            return [*([fenced("pass")] if has_output else []), fenced(f"{solution}\nprint('one line too many')")]
+        called = next(case for case in cases if not isinstance(case, StdioCase))
+        name = called.entry_point if isinstance(called, CallCase) else called.names[0]
+        is_none_right = all(isinstance(case, CallCase) and case.expected is None for case in cases)
+        bodies = [*([] if is_none_right else ["return None"]), "raise NotImplementedError"]
+        return [fenced(f"{solution}\n\n{_replaced(name, body)}") for body in bodies]
 
     def __call__(self, sample: Sample, /) -> Score:
         try:
@@ -137,11 +138,17 @@ class CodeTests:
         except BadTests as error:
             return Score.abstain(Verdict.BAD_REFERENCE, outcome=Outcome.BAD_TESTS.value, reason=str(error)[:500])
         except SandboxError as error:
-            return Score.abstain(Verdict.SANDBOX_FAILURE, outcome=Outcome.SANDBOX_FAILURE.value, reason=str(error)[:500])
+            return Score.abstain(
+                Verdict.SANDBOX_FAILURE, outcome=Outcome.SANDBOX_FAILURE.value, reason=str(error)[:500]
+            )
         return self._score(judged, sandbox.tier.name)
 
     def _score(self, judged: Judged, tier: str) -> Score:
-        detail: dict[str, Any] = {"outcome": str(judged.outcome), "passed": judged.num_passed, "tests": judged.num_tests}
+        detail: dict[str, Any] = {
+            "outcome": str(judged.outcome),
+            "passed": judged.num_passed,
+            "tests": judged.num_tests,
+        }
         if judged.failed:
             detail["failed"] = judged.failed
         detail["tier"] = tier
@@ -151,7 +158,7 @@ class CodeTests:
             return Score.abstain(Verdict.SANDBOX_FAILURE, reason=judged.failed.get("reason", ""), **detail)
         if self.credit == "fraction" and judged.fraction > 0:
             return Score(judged.fraction, Verdict.PARTIAL, detail)
-        return Score(0.0, _VERDICTS.get(Outcome(judged.outcome), Verdict.WRONG) if judged.outcome in list(Outcome) else Verdict.WRONG, detail)
+        return Score(0.0, _VERDICTS.get(judged.outcome, Verdict.WRONG), detail)
 
     def _limits(self) -> Limits:
         return Limits(self.cpu_s, self.wall_s, self.memory_mb, self.output_bytes, self.scratch_mb, self.processes)
