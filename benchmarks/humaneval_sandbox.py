@@ -5,7 +5,8 @@
 For each problem: the canonical solution; an empty body; `return None`; and up to three mutants of the solution, made from
 its syntax tree: a constant return, an off-by-one, a swapped operator. A mutant counts only when it gives another result (or
 error) than the solution on some input of the problem's tests; both are run on them, in the sandbox, without the tests'
-own asserts. Everything is graded as in a run: by the reward, in grading processes.
+own asserts. Mutants that the tests let through when they run beside them in one process, as HumanEval's authors do, are
+counted apart: no grader can tell. Everything is graded as in a run: by the reward, in grading processes.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from reasoning_rl.recipe import Scoring
 from reasoning_rl.sandbox import Limits, LocalSandbox, Outcome
 from reasoning_rl.scoring import RewardSet, WeightedReward
 
+LET_THROUGH = "let through by the tests"
 MUTANTS = ("constant return", "off by one", "swapped operator")
 #: Runs the tests once with the solution to collect inputs, then every mutant on them. It ends with the numbers of those
 #: that differ, quick ones first; a mutant that runs for long differs too.
@@ -57,16 +59,25 @@ random.seed(0)
 exec(compile(TESTS, "tests.py", "exec"), space)
 space["check"](record)
 golds = [result(solution, arguments) for arguments in inputs]
-quick, slow = [], []
+quick, slow, let_through = [], [], []
 for number, source in enumerate(MUTANTS):
     try:
         function = load(source)
         signal.setitimer(signal.ITIMER_REAL, 0.25)
         differs = any(result(function, arguments) != gold for arguments, gold in zip(inputs, golds))
         signal.setitimer(signal.ITIMER_REAL, 0)
-        if differs: quick.append(number)
+        if differs:
+            quick.append(number)
+            signal.setitimer(signal.ITIMER_REAL, 0.25)
+            try:
+                space[NAME] = function
+                space["check"](function)
+                let_through.append(number)
+            except Slow: pass
+            except BaseException: pass
+            signal.setitimer(signal.ITIMER_REAL, 0)
     except Slow: slow.append(number)
-print(json.dumps([len(inputs), quick + slow]))
+print(json.dumps([len(inputs), quick + slow, let_through]))
 """
 
 
@@ -157,12 +168,15 @@ def attempts(row: Mapping[str, Any], sandbox: LocalSandbox) -> list[Attempt]:
     result = sandbox.run(program, b"", Limits(cpu_s=30, wall_s=60))
     if result.outcome is not Outcome.EXITED:
         raise RuntimeError(f"{row['task_id']}: the mutants could not be compared: {result.reason}")
-    num_inputs, differing = json.loads(result.stdout)
+    num_inputs, differing, let_through = json.loads(result.stdout)
     assert num_inputs, f"{row['task_id']}: the tests call nothing"
     for kind in MUTANTS:
-        first = next((number for number in differing if made[number][0] == kind), None)
+        of_kind = [number for number in differing if made[number][0] == kind]
+        first = next((number for number in of_kind if number not in let_through), None)
         if first is not None:
             found.append(Attempt(kind, row, made[first][1]))
+        elif of_kind:
+            found.append(Attempt(LET_THROUGH, row, made[of_kind[0]][1]))
     return found
 
 
@@ -182,7 +196,11 @@ def run(rows: Sequence[Mapping[str, Any]], num_workers: int) -> dict[str, Any]:
     made_s = time.perf_counter() - start
     rewards = RewardSet((WeightedReward("code", resolve("code_tests"), 1.0, use="code_tests"),))
     with Grader(rewards, Scoring(num_workers=num_workers)) as grader:
-        scores = [scored.scores["code"] for scored in grader.score_batch(map(sample, made))]
+        scored = grader.score_batch(map(sample, made))
+    scores = [item.scores["code"] for item in scored]
+    seconds: Counter[str] = Counter()
+    for item in scored:
+        seconds[item.scores["code"].verdict] += item.seconds["code"]
     total_s = time.perf_counter() - start
     graded = Counter(attempt.kind for attempt in made)
     accepted = Counter(attempt.kind for attempt, score in zip(made, scores, strict=True) if score.value == 1)
@@ -196,15 +214,16 @@ def run(rows: Sequence[Mapping[str, Any]], num_workers: int) -> dict[str, Any]:
             "detail": dict(s.detail),
         }
         for a, s in zip(made, scores, strict=True)
-        if (s.value == 1) != (a.kind == "solution")
+        if a.kind != LET_THROUGH and (s.value == 1) != (a.kind == "solution")
     ]
     kinds = {
         kind: {"graded": graded[kind], "accepted": accepted[kind]}
-        for kind in ("solution", "empty body", "return None", *MUTANTS)
+        for kind in ("solution", "empty body", "return None", *MUTANTS, LET_THROUGH)
     }
     return {
         "num_problems": len(rows), "tier": tier, "num_workers": num_workers, "kinds": kinds, "abstained": abstained,
         "wrong": wrong, "make_s": round(made_s, 2), "total_s": round(total_s, 2),
+        "seconds": {str(k): round(v, 2) for k, v in seconds.items()},
         "suites_per_s": round(len(made) / (total_s - made_s), 1),
     }  # fmt: skip
 
@@ -218,11 +237,12 @@ def main() -> None:
     found = run(list(human_eval())[: given.problems], given.workers)
     print(f"{found['num_problems']} problems, tier {found['tier']}, {found['num_workers']} grading processes")
     for kind, counts in found["kinds"].items():
-        print(f"{kind:>18}: {counts['accepted']:4} of {counts['graded']:4} accepted")
-    print(f"{'abstained':>18}: {found['abstained']:4}")
+        print(f"{kind:>24}: {counts['accepted']:4} of {counts['graded']:4} accepted")
+    print(f"{'abstained':>24}: {found['abstained']:4}")
     print(
         f"{found['total_s']} s in all, {found['make_s']} s of it making mutants; {found['suites_per_s']} suites/s graded"
     )
+    print("seconds by verdict: " + ", ".join(f"{name} {spent}" for name, spent in found["seconds"].items()))
     for case in found["wrong"]:
         print(f"WRONG {case['task_id']} {case['kind']}: {case['verdict']} {case['detail']}\n{case['program']}")
     if given.json:

@@ -90,13 +90,9 @@ def apps(row: Mapping[str, Any]) -> dict[str, Any]:
     starter = row.get("starter_code") or ""
     found = row.get("input_output")
     found = _json(found, "apps: column 'input_output'") if isinstance(found, str) and found else found
-    inputs, outputs = (found.get("inputs"), found.get("outputs")) if isinstance(found, Mapping) else (None, None)
-    if (
-        not isinstance(inputs, Sequence)
-        or not isinstance(outputs, Sequence)
-        or len(inputs) != len(outputs)
-        or not inputs
-    ):
+    found = found if isinstance(found, Mapping) else {}
+    inputs, outputs = found.get("inputs"), found.get("outputs")
+    if not isinstance(inputs, list) or not isinstance(outputs, list) or not 0 < len(inputs) == len(outputs):
         raise DataError("apps: column 'input_output' holds no tests; drop such rows")
     if found.get("fn_name"):
         if all(isinstance(output, list) and len(output) == 1 for output in outputs):
