@@ -22,7 +22,9 @@ SHORT = {
     Outcome.BAD_TESTS: "BT",
 }
 ASSERT = TestCode("assert", "assert add(1, 2) == 3\nassert add(5, 7) == 12", "add")
-CHECK = TestCode("check", "def check(candidate):\n    assert candidate(1, 2) == 3\n    assert candidate(5, 7) == 12\n", "add")
+CHECK = TestCode(
+    "check", "def check(candidate):\n    assert candidate(1, 2) == 3\n    assert candidate(5, 7) == 12\n", "add"
+)
 UNIT = TestCode(
     "unittest",
     "import unittest\nclass T(unittest.TestCase):\n    def test(self):\n        self.assertEqual(add(1, 2), 3)\n"
@@ -199,7 +201,10 @@ def verdict(sandbox: LocalSandbox, fixture: str, program: str, limits: Limits = 
         result = sandbox.calls(program, [Call("add", args) for args, _ in PAIRS], limits)
         if result.end.outcome is not Outcome.EXITED:
             return SHORT[result.end.outcome]
-        right = [answer.raised is None and _same(answer.value, gold) for answer, (_, gold) in zip(result.answers, PAIRS, strict=True)]
+        right = [
+            answer.raised is None and _same(answer.value, gold)
+            for answer, (_, gold) in zip(result.answers, PAIRS, strict=True)
+        ]
         return "AC" if all(right) else "WA"
     for given, gold in STDIO:
         end = sandbox.run(program, given, limits)
