@@ -198,7 +198,7 @@ def run(rows: Sequence[Mapping[str, Any]], num_workers: int) -> dict[str, Any]:
     with Grader(rewards, Scoring(num_workers=num_workers)) as grader:
         scored = grader.score_batch(map(sample, made))
     scores = [item.scores["code"] for item in scored]
-    seconds: Counter[str] = Counter()
+    seconds = dict.fromkeys((item.scores["code"].verdict for item in scored), 0.0)
     for item in scored:
         seconds[item.scores["code"].verdict] += item.seconds["code"]
     total_s = time.perf_counter() - start
