@@ -11,6 +11,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Literal, TypeVar
 
 from reasoning_rl.errors import SandboxError
@@ -262,31 +263,16 @@ def _calls(jail: Jail, source: bytes, requests: Sequence[bytes], limits: Limits)
         except codec.Malformed as error:
             run.kill()
             end = run.end()
-            return CallsResult(tuple(answers), _ended(end, Outcome.RUNTIME_ERROR, f"its answer is no answer: {error}"))
+            if end.outcome is Outcome.EXITED:
+                end = replace(end, outcome=Outcome.RUNTIME_ERROR, reason=f"its answer is no answer: {error}")
+            return CallsResult(tuple(answers), end)
         if is_loaded and len(answers) == len(requests):
             run.kill()
             return CallsResult(tuple(answers), run.end())
         end = run.end()
         if end.outcome is Outcome.EXITED:
-            end = _ended(end, Outcome.RUNTIME_ERROR, "it ended before it had answered every call")
+            end = replace(end, outcome=Outcome.RUNTIME_ERROR, reason="it ended before it had answered every call")
         return CallsResult(tuple(answers), end)
-
-
-def _ended(end: RunResult, outcome: Outcome, reason: str) -> RunResult:
-    """The same end under another label, unless it has one already."""
-    if end.outcome is not Outcome.EXITED:
-        return end
-    return RunResult(
-        outcome,
-        end.exit_code,
-        end.signal,
-        end.stdout,
-        end.stderr,
-        end.cpu_s,
-        end.wall_s,
-        end.peak_memory_mb,
-        reason,
-    )
 
 
 def _answer(reply: Any) -> Answer:
@@ -382,18 +368,24 @@ def _verdict(data: bytes, grader: RunResult, program: RunResult) -> GradeResult:
     found: dict[str, Any] | None = json.loads(line) if line else None
     num_tests, num_passed = (found["tests"], found["passed"]) if found else (0, 0)
     failures = tuple(Failure(test, Raised(name, message)) for test, name, message in (found or {}).get("failures", ()))
+    if found is not None and grader.outcome is Outcome.EXITED and not found["gone"]:
+        # The tests came to their end while the program answered. How it went down after them does not matter, unless
+        # it had used up its limits or broken out by then.
+        if program.outcome in (Outcome.RUNTIME_ERROR, Outcome.SANDBOX_FAILURE):
+            program = replace(program, outcome=Outcome.EXITED, reason="")
+        if found["bad"]:
+            return GradeResult(0, 0, (), replace(program, outcome=Outcome.BAD_TESTS, reason=found["bad"]))
+        return GradeResult(num_tests, num_passed, failures, program)
     if program.outcome is not Outcome.EXITED:
-        return GradeResult(num_tests, num_passed, failures, program)  # whatever the tests made of it
+        return GradeResult(num_tests, num_passed, failures, program)
     if grader.outcome is Outcome.SANDBOX_FAILURE:
         return GradeResult(0, 0, (), grader)
-    if found is None or grader.outcome is not Outcome.EXITED:
-        # The tests themselves ended badly. Once the program has been called, it may be the cause, through what it returned.
-        outcome = grader.outcome if is_called and grader.outcome is not Outcome.EXITED else Outcome.RUNTIME_ERROR
-        end = _ended(program, outcome if is_called else Outcome.BAD_TESTS, f"the test code ended: {grader.reason}")
-        return GradeResult(0, 0, (), end)
-    if found["gone"]:
-        end = _ended(program, Outcome.RUNTIME_ERROR, "the program ended in the middle of the tests")
+    if found is not None and found["gone"]:
+        end = replace(program, outcome=Outcome.RUNTIME_ERROR, reason="the program ended in the middle of the tests")
         return GradeResult(num_tests, num_passed, failures, end)
-    if found["bad"]:
-        return GradeResult(0, 0, (), _ended(program, Outcome.BAD_TESTS, found["bad"]))
-    return GradeResult(num_tests, num_passed, failures, program)
+    # The tests themselves ended badly. Once the program has been called, what it returned may be the cause.
+    reason = f"the test code ended: {grader.reason}"
+    if not is_called:
+        return GradeResult(0, 0, (), replace(program, outcome=Outcome.BAD_TESTS, reason=reason))
+    outcome = Outcome.RUNTIME_ERROR if grader.outcome is Outcome.EXITED else grader.outcome
+    return GradeResult(0, 0, (), replace(program, outcome=outcome, reason=reason))

@@ -109,10 +109,16 @@ class Calls:
 
     def serve(self) -> None:
         """Until the other side closes."""
-        self.connection.sendall(codec.frame(codec.encode(("loaded", None, None))))
-        while (body := codec.receive(self.connection)) is not None:
-            request = codec.decode(body, lambda handle: self.objects[handle.number])
-            self.connection.sendall(codec.frame(self.answer(request)))
+        reply = codec.encode(("loaded", None, None))
+        while True:
+            try:
+                self.connection.sendall(codec.frame(reply))
+                body = codec.receive(self.connection)
+            except OSError:
+                return
+            if body is None:
+                return
+            reply = self.answer(codec.decode(body, lambda handle: self.objects[handle.number]))
 
     def answer(self, request: tuple[Any, ...]) -> bytes:
         try:

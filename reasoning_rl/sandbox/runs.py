@@ -189,7 +189,8 @@ class Run:
         self.result = RunResult(Outcome.SANDBOX_FAILURE, wall_s=time.monotonic() - self.started, reason=reason)
 
     def _judge(self, report: dict[str, Any]) -> None:
-        if report.get("problem") or not report.get("ready"):
+        was_stopped = self.is_killed and report.get("killed_for") == "host"  # by us, maybe before it had started
+        if "status" not in report or not (report["ready"] or was_stopped):
             self._fail(f"the program was not started: {report.get('problem')}")
             return
         outcome, reason = self._outcome(report)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 
 from reasoning_rl.errors import SandboxError
 from reasoning_rl.sandbox import Call, Limits, LocalSandbox, Outcome, TestCode, shown
+from reasoning_rl.sandbox.tiers import try_tiers
 from reasoning_rl.sandbox.types import Sandbox
 from reasoning_rl.workers.proc import descendants, rss_mb
 
@@ -222,7 +224,7 @@ def add(a, b):
     frame, names = sys._getframe(), []
     while frame:
         names += list(map(repr, frame.f_locals.values())); frame = frame.f_back
-    return 'marker_of_the_test' in text + ''.join(names)
+    return '_'.join(['marker', 'of_the', 'test']) in text + ''.join(names)
 """
     assert sandbox.grade(
         program, TestCode("assert", "marker = 'marker_of_the_' 'test'\nassert add(1, 2) is False", "add")
@@ -258,6 +260,7 @@ assert not c == 5
 
 
 def test_close_and_fork() -> None:
+    others = set(descendants(os.getpid()))
     sandbox = LocalSandbox()
     assert sandbox.run("print(1)").stdout == b"1\n"
     pid = os.fork()
@@ -269,11 +272,11 @@ def test_close_and_fork() -> None:
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
     assert sandbox.run("print(1)").stdout == b"1\n"
-    children = descendants(os.getpid())
+    children = set(descendants(os.getpid())) - others
     assert children
     sandbox.close()
     sandbox.close()
-    assert eventually(lambda: not set(children) & set(descendants(os.getpid())), 1.0)
+    assert eventually(lambda: not children & set(descendants(os.getpid())), 1.0)
     with pytest.raises(SandboxError, match="closed"):
         sandbox.run("print(1)")
 
@@ -293,7 +296,11 @@ time.sleep(1)
 print("ready", flush=True)
 time.sleep(100)
 """)
-    tiers = [trial.tier.name for trial in _holding()]
+    tiers = [
+        trial.tier.name
+        for trial in try_tiers(all_of_them=True)
+        if trial.holds and trial.tier.walls.namespaces != "root"
+    ]
     assert tiers
     host = subprocess.Popen([sys.executable, str(script), *tiers], stdout=subprocess.PIPE, text=True)
     assert host.stdout is not None and host.stdout.readline() == "ready\n"
@@ -303,12 +310,6 @@ time.sleep(100)
     assert eventually(lambda: not any(_is_alive(pid) for pid in started), 1.0)
     host.wait()
     host.stdout.close()
-
-
-def _holding():
-    from reasoning_rl.sandbox.tiers import try_tiers
-
-    return {trial.tier.name: trial for trial in try_tiers(all_of_them=True) if trial.holds}.values()
 
 
 def _is_alive(pid: int) -> bool:
@@ -330,7 +331,8 @@ def test_a_jail_killed_from_outside_costs_nothing(sandbox: LocalSandbox) -> None
         ]
         assert zygotes
         for pid in zygotes:
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # they take each other along
+                os.kill(pid, signal.SIGKILL)
         assert [future.result().stdout for future in running] == [b"1\n", b"1\n"]
 
 
@@ -347,13 +349,16 @@ def test_a_program_killed_from_outside_is_tried_again(sandbox: LocalSandbox) -> 
         assert running.result().stdout == b"1\n"
 
 
-def test_nothing_grows(sandbox: LocalSandbox) -> None:
+def test_nothing_grows(sandbox: LocalSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with LocalSandbox(tier=sandbox.tier.name) as own:
+        _run_many(own, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def _run_many(sandbox: LocalSandbox, folder: Path) -> None:
     def state() -> tuple[int, int, int]:
-        return (
-            len(os.listdir("/proc/self/fd")),
-            len(descendants(os.getpid())),
-            len(list(Path("/tmp").glob("reasoning-rl-*"))),
-        )
+        return len(list(Path("/proc/self/fd").iterdir())), len(descendants(os.getpid())), len(list(folder.iterdir()))
 
     programs = [
         ADD,
