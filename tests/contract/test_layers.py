@@ -36,6 +36,7 @@ SLIM = [
     "reasoning_rl.launch",
     "reasoning_rl.progress",
     "reasoning_rl.evals.intervals",
+    "reasoning_rl.code_rows",
     "reasoning_rl.data",
     "reasoning_rl.trials",
     "reasoning_rl.fresh_process",
@@ -47,6 +48,7 @@ SLIM = [
     "reasoning_rl.cli",
     "reasoning_rl.trl_bridge",
     "reasoning_rl.trl_bridge.requirements",
+    "reasoning_rl_rewards.code_tests",
     "reasoning_rl_rewards.exact_answer",
     "reasoning_rl_rewards.think_format",
 ]
