@@ -62,7 +62,7 @@ def verdict_delay_ms(sandbox: LocalSandbox) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Programs per second in the sandbox.")
     parser.add_argument("--programs", type=int, default=300)
     parser.add_argument("--parallel", type=int, default=1)
     options = parser.parse_args()

@@ -37,11 +37,15 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 def main(settings: dict[str, Any], control_fd: int, host_fd: int) -> None:
     """Serves until the host is gone. `settings` are those of `jail.Jail`; `host_fd` is a pidfd of the host, or -1."""
-    zygote = Zygote(settings, socket.socket(fileno=control_fd), host_fd)
     try:
-        zygote.serve()
+        zygote = Zygote(settings, socket.socket(fileno=control_fd), host_fd)
+        try:
+            zygote.serve()
+        finally:
+            zygote.end()
     finally:
-        zygote.end()
+        if settings["scratch_is_ours"]:
+            shutil.rmtree(settings["scratch"], ignore_errors=True)
 
 
 class Child:
@@ -122,9 +126,8 @@ class Zygote:
     def end(self) -> None:
         for child in list(self.children.values()):
             child.kill("end")
-            os.waitpid(child.pid, 0)
-        if self.settings["scratch_is_ours"]:
-            shutil.rmtree(self.settings["scratch"], ignore_errors=True)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(child.pid, 0)
 
     def scratch(self, slot: int) -> str:
         return f"{self.settings['scratch']}/{slot}"
