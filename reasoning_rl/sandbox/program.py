@@ -50,7 +50,7 @@ def prepare(mode: str, options: dict[str, Any]) -> Callable[[], None]:
 
 
 def _start(source: bytes, module: types.ModuleType, calls: Calls | None) -> None:
-    vars(builtins).update(exit=sys.exit, quit=sys.exit)  # the `site` module would, which is not loaded
+    builtins.__dict__.update(exit=sys.exit, quit=sys.exit)  # the `site` module would, which is not loaded
     is_main = calls is None
     code = _guarded(lambda: exec(compile(source, "program.py", "exec", dont_inherit=True), module.__dict__), is_main)
     if calls is not None and code is None:
