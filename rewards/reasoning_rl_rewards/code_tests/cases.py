@@ -199,8 +199,7 @@ def _code(item: _Item) -> CodeCase:
         raise BadTests(f"{item.where}.code: holds no assert")
     if kind == "unittest" and not any(isinstance(node, ast.ClassDef) for node in tree.body):
         raise BadTests(f"{item.where}.code: defines no unittest.TestCase")
-    # What it uses and nowhere binds must be the program's, such as a class that the program is to define.
-    names = tuple(dict.fromkeys((*named, *_free_names(tree))))
+    names = named or _free_names(tree)
     if not names:
         raise BadTests(f"{item.where}: uses no name of the program; say which one in 'entry_point'")
     return CodeCase(kind, names, code, is_ordered)

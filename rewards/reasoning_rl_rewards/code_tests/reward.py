@@ -38,8 +38,12 @@ class CodeTests:
         tuple_as_list: whether a returned tuple equals a list.
         shuffle: shuffle calls and asserts by row, and run them a second time backwards.
         seed: changes the order.
-        cpu_s, wall_s, memory_mb, output_bytes, scratch_mb, processes: limits of one run: one stdio test, or all calls of
-            a row, or one piece of test code. See `reasoning_rl.sandbox.Limits`.
+        cpu_s: CPU seconds of one run: one stdio test, or all calls of a row, or one piece of test code.
+        wall_s: seconds of one run without queueing for a core.
+        memory_mb: MiB of memory of one run, beside the interpreter's.
+        output_bytes: bytes that one run may print.
+        scratch_mb: MiB of files of one run.
+        processes: threads of one run, the first included.
         total_s: seconds for all runs of one completion together.
         packages: installed packages that programs may import besides the standard library.
         tier: insist on a tier of the sandbox.
