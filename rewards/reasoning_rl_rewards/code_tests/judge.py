@@ -6,7 +6,6 @@ the program's output is compared here; test code runs in a process of the sandbo
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
