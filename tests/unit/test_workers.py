@@ -55,11 +55,19 @@ def grader(*rewards: WeightedReward, workers: int = 1, memory_mb: int = 512, max
     return Grader(RewardSet(tuple(rewards)), settings, max_pending=max_pending)
 
 
+others: set[int] = set()  # what the test process had below it before these tests: sandboxes of other tests
+
+
+def graders() -> list[int]:
+    """The processes below this one that these tests started."""
+    return [pid for pid in descendants(os.getpid()) if pid not in others]
+
+
 @pytest.fixture(scope="module", autouse=True)
 def nothing_left_at_the_end() -> Iterator[None]:
-    before = set(descendants(os.getpid()))
+    others.update(descendants(os.getpid()))
     yield
-    assert set(descendants(os.getpid())) <= before
+    assert not graders()
 
 
 @pytest.fixture(autouse=True)
@@ -67,9 +75,9 @@ def nothing_left() -> Iterator[None]:
     """After each test, only the two processes of the shared pool, which may just be replacing them."""
     yield
     end = time.monotonic() + 5
-    while len(descendants(os.getpid())) > 2 and time.monotonic() < end:
+    while len(graders()) > 2 and time.monotonic() < end:
         time.sleep(0.02)
-    assert len(descendants(os.getpid())) <= 2
+    assert len(graders()) <= 2
 
 
 @pytest.fixture(scope="module")
@@ -126,9 +134,9 @@ def test_whose_fault(pool: Grader, act: str, value: float | None, verdict: Verdi
 def test_grandchildren_die_with_their_grader(pool: Grader) -> None:
     """Also a daemon in a session of its own, left behind by a grader that has gone on to other samples."""
     assert score_of(pool, "daemon", again=1).value == 1.0
-    assert any("reasoning-rl-test-daemon" in command(pid) for pid in descendants(os.getpid()))
+    assert any("reasoning-rl-test-daemon" in command(pid) for pid in graders())
     score_of(pool, "exit 1", again=1)
-    assert not any("reasoning-rl-test-daemon" in command(pid) for pid in descendants(os.getpid()))
+    assert not any("reasoning-rl-test-daemon" in command(pid) for pid in graders())
 
 
 def command(pid: int) -> str:
@@ -258,7 +266,7 @@ def test_large_inputs_and_outputs_do_not_block() -> None:
 def test_a_grader_that_does_not_read() -> None:
     """50 MB do not fit into a socket; the deadline holds all the same."""
     with grader(reward("act")) as pool:
-        for pid in descendants(os.getpid())[1:]:
+        for pid in graders()[1:]:
             os.kill(pid, signal.SIGSTOP)
         start = time.monotonic()
         score = score_of(pool, "x" * 50_000_000)
@@ -369,7 +377,7 @@ def test_random_kills_change_no_score() -> None:
         def kill() -> None:
             chance = random.Random(0)
             while not stop.wait(0.3):
-                os.kill(chance.choice(descendants(os.getpid())), signal.SIGKILL)
+                os.kill(chance.choice(graders()), signal.SIGKILL)
 
         thread = threading.Thread(target=kill)
         thread.start()
