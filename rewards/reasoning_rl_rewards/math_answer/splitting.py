@@ -47,8 +47,8 @@ def without_tail(tokens: Sequence[Token]) -> Sequence[Token]:
         tokens[-1].text in (".", ",", ";", "\\\\", "`") or (tokens[-1].text == "\\$" and len(tokens) == 1)
     ):
         tokens = tokens[:-1]
-    while len(tokens) > 2 and (tokens[0].text, tokens[-1].text) == ("{", "}") and matching(tokens, 0) == len(tokens) - 1:
-        tokens = tokens[1:-1]
+    if len(tokens) > 2 and (tokens[0].text, tokens[-1].text) == ("{", "}") and matching(tokens, 0) == len(tokens) - 1:
+        return without_tail(tokens[1:-1])
     return tokens
 
 
@@ -60,6 +60,11 @@ def with_condition(tokens: Sequence[Token]) -> Sequence[Token]:
         (at for at, token in enumerate(tokens) if token.kind == "open" and matching(tokens, at) == len(tokens) - 1), 0
     )
     inside = tokens[start + 1 : -1]
-    if start and tokens[start].spaced and any(token.kind == "rel" for token in inside):
+    if (
+        start
+        and tokens[start].spaced
+        and tokens[start - 1].kind not in ("sep", "rel")
+        and any(token.kind == "rel" for token in inside)
+    ):
         return [*tokens[:start], Token("sep", ","), *inside]
     return tokens

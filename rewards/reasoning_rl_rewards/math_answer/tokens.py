@@ -24,6 +24,7 @@ from reasoning_rl_rewards.math_answer.commands import (
     OPENING,
     OTHER_COMMANDS,
     RELATIONS,
+    SHORT_WORDS,
     SPACE_COMMANDS,
     TEXT_COMMANDS,
     WORDS,
@@ -183,7 +184,7 @@ class _Lexer:
             self.add("sep", run.lower())
         elif len(run) == 1 and run.isascii():
             self.add("sym", run)
-        elif len(run) <= 3 and run.isascii():
+        elif len(run) <= 3 and run.isascii() and run.lower() not in SHORT_WORDS:
             self.add("letters", run)
         else:
             self.add("word", run)
