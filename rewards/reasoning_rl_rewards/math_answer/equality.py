@@ -197,8 +197,8 @@ def _relations(gold: Relation, answer: Relation) -> bool:
     factor = proportional(left, right)
     if factor is None or (not isinstance(factor, (int, Fraction)) and getattr(factor, "imag", 0)):
         return False
-    operator = answer.operators[0] if factor > 0 else _FLIPPED[answer.operators[0]]
-    return operator == gold.operators[0]
+    signs = answer.operators if factor > 0 else tuple(_FLIPPED[sign] for sign in answer.operators)
+    return signs == gold.operators
 
 
 def _same_chain(gold: Relation, answer: Relation) -> bool:

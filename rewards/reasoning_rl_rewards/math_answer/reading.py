@@ -141,7 +141,7 @@ def _list(tokens: Sequence[Token]) -> Value:
         if len(parts) == 1:
             return _list(parts[0])
     words = {separator.text for separator in separators}
-    items = [_list(part) for part in parts]
+    items: list[Value] = [_list(part) for part in parts]
     names = {name for item in items if (name := variable(item))}
     if len(names) < 2 and any(map(_is_inequality, items)) and all(map(_is_condition, items)):
         if "or" in words:
@@ -261,7 +261,7 @@ def _is_constant(value: Value) -> bool:
     return not isinstance(value, Quantity) or not symbols(value.node)
 
 
-def _chain(values: list[Value]) -> Value:
+def _chain(values: Sequence[Value]) -> Value:
     """The last of several values that must be equal: `1/2 = 0.5`; `6 = 7` is no answer."""
     from reasoning_rl_rewards.math_answer.equality import are_equal
 

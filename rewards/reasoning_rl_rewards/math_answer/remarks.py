@@ -7,7 +7,7 @@ import re
 _REMARK = re.compile(
     r"\s*(?:\\text\s*\{\s*)?\((?:i\.e\.|e\.g\.|that is\b|no such\b|none of\b|all of\b)[^()]*(?:\([^()]*\)[^()]*){0,4}\)\s*\}?\s*\.?$"
 )
-_ONLY = re.compile(r"(?<=\S)\s+is the (?:only )?(?:possible )?(?:answer|value|solution)s?\.?$")
+_ONLY = re.compile(r"(?<=\S)\s+is the (?:only )?(?:possible )?(?:answer|value|solution)s?\s*\.?$")
 _EQUIVALENT = re.compile(
     r"\s*(?:,|\\text\s*\{\s*,?|\(\s*\\text\s*\{)\s*or,? (?:equivalently|an equivalent form such as),?\s*\}?\s*"
 )
