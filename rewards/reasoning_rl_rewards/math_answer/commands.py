@@ -75,5 +75,7 @@ OTHER_COMMANDS = frozenset([
     "ddots", "hline", "mathfrak", "|", "overset", "stackrel", "neg", "complement", "operatornamewithlimits",
     "dot", "arg", "Re", "Im", "odot", "bigtriangleup"
 ])  # fmt: skip
+#: Short runs of letters that are words and no product of letters.
+SHORT_WORDS = frozenset(["the", "for", "all", "are", "any", "has", "not", "was", "but", "its", "of", "is"])
 #: Words that are something else inside mathematics.
 WORDS = {"infinity": "\\infty", "infty": "\\infty", "inf": "\\infty", "oo": "\\infty", "Infinity": "\\infty"}

@@ -181,6 +181,8 @@ def _is_number(value: Value) -> bool:
 def _by_engine(gold: Parsed, answer: Parsed) -> Outcome:
     if engine.is_unevaluated(answer.text) and not engine.is_unevaluated(gold.text):
         return Outcome(False, "veto:unevaluated")
+    if not (engine.is_unevaluated(gold.text) or engine.is_unevaluated(answer.text)):
+        return Outcome(False, "veto:unreadable")
     if guard.too_costly_for_engine(answer.text):
         return Outcome(False, "veto:cost")
     is_right = engine.same(gold.text, answer.text)

@@ -270,11 +270,32 @@ class _Parser:
         raise UnreadableError(f"unexpected {token.text!r}")
 
     def symbol(self, name: str) -> Node:
+        if name in ("C", "P") and self.peek() == "(" and (counted := self.counted(name)):
+            return counted
         if self.peek() == "_":
             self.at += 1
             index = self.subscript()
             return self.combinations(name, index) or ("s", f"{name}_{index}")
         return ("s", name)
+
+    def counted(self, name: str) -> Node | None:
+        """`C(n, k)`: combinations; `P(n, k)`: permutations. `None` when there are not two arguments."""
+        depth, commas = 0, 0
+        for token in self.tokens[self.at :]:
+            depth += {"open": 1, "close": -1}.get(token.kind, 0)
+            commas += depth == 1 and token.text in (",", ";")
+            if not depth:
+                break
+        if commas != 1:
+            return None
+        self.take("(")
+        n = self.expression(0)
+        self.at += 1
+        k = self.expression(0)
+        self.take(")")
+        if name == "C":
+            return ("f", "binom", n, k)
+        return ("/", ("f", "factorial", n), ("f", "factorial", ("-", n, k)))
 
     def combinations(self, name: str, index: str) -> Node | None:
         """`C_5^2` and `C_n^k` with numerals: binomial coefficients."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal
 
 Extract = Literal["boxed", "marked", "final_text"]
@@ -16,7 +17,7 @@ _OPEN_THINKING = "<think>"
 _BOX = re.compile(r"\\(?:boxed|fbox)[ \t]*\{|<\|begin_of_box\|>")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _TOKEN_BOX_END = "<|end_of_box|>"
-_MARK = re.compile(r"\b(?:final answer|answer)\b[ \t*]*(?:is\b|:|=)[ \t*]*:?", re.IGNORECASE)
+_MARK = re.compile(r"\banswer\b[ \t*]{0,9}(?:is\b|:|=)[ \t*]{0,9}:?", re.IGNORECASE)
 _JOINT = re.compile(r"[\s,;&$.*()\[\]\\]*(?:(?:\\text\s*\{\s*)?\b(?:and|or)\b\s*\}?)?[\s,;&$*()\[\]\\]*", re.IGNORECASE)
 _QUAD = re.compile(r"\\q?quad\b|\\[,;:! ]")
 #: Boxes beyond this are not read: nobody who answers a question needs them.
@@ -105,9 +106,13 @@ def _token_box_end(text: str, start: int) -> int:
 
 
 def _marked(text: str) -> Found:
-    """What follows the last "answer is" or "Answer:" on its line."""
-    last = None
-    for last in _MARK.finditer(text):  # noqa: B007 - the last one is wanted
-        pass
-    line = text[last.end() :].lstrip().partition("\n")[0].strip(" \t*.") if last else ""
-    return Found((line,)) if line else Found((), fault="no box and no text after 'answer is' or 'Answer:'")
+    """What follows every "answer is" or "Answer:" up to the end of its line."""
+    lines = []
+    for mark in islice(_MARK.finditer(text), _MAX_BOXES):
+        start = mark.end()
+        while start < len(text) and text[start].isspace():
+            start += 1
+        end = text.find("\n", start)
+        line = text[start : end if end >= 0 else len(text)].strip(" \t*.")
+        lines += [line] if line else []
+    return Found(tuple(lines), fault="" if lines else "no box and no text after 'answer is' or 'Answer:'")

@@ -52,6 +52,7 @@ _TABLE = str.maketrans(
 _VULGAR = re.compile("(\\d)?([¼½¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞])")
 #: LaTeX spaces between digits that set off groups of three: 1\,000, 1~000, 1{,}000, 12,\!000.
 _GROUP = re.compile(r"(?<=\d)(?:\s*\{\s*,\s*\}\s*|,?\\!\s*,?(?:\\!)?|\\[,:; ]\s*|~| )(?=\d{3}(?!\d))")
+_BLANKS = re.compile(r" {2,}")
 _SINGLE = re.compile(r"\{\s*([:=])\s*\}")
 _UNIT_FRACTION = re.compile(
     r"\\[dt]?frac\s*\{\s*\\(?:text|mathrm)\s*\{([A-Za-z ]+)\}\s*\}\s*\{\s*\\(?:text|mathrm)\s*\{([A-Za-z ]+)\}\s*\}"
@@ -81,6 +82,8 @@ def normalise(text: str) -> str:
         raise UnreadableError("control characters")
     if not text.isascii():
         text = _ascii(text)
+    if "  " in text:
+        text = _BLANKS.sub(" ", text)
     if "{" in text:
         text = _SINGLE.sub(r"\1", text)
         text = _UNIT_FRACTION.sub(r"\\text{\1/\2}", text)

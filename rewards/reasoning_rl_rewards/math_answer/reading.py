@@ -28,6 +28,7 @@ from reasoning_rl_rewards.math_answer.labels import is_label, label_text
 from reasoning_rl_rewards.math_answer.notations import read_numeral, read_ratio
 from reasoning_rl_rewards.math_answer.quantities import read_quantity
 from reasoning_rl_rewards.math_answer.realsets import variable
+from reasoning_rl_rewards.math_answer.remarks import forms
 from reasoning_rl_rewards.math_answer.splitting import matching, split, with_condition, without_dollars, without_tail
 from reasoning_rl_rewards.math_answer.tokens import Token, spell, tokenize
 from reasoning_rl_rewards.math_answer.words import is_wordy, plain_words, strip_prose
@@ -46,11 +47,20 @@ _MAX_ITEMS = 40
 
 
 def read(text: str) -> list[Value]:
-    """The readings of a normalised answer, the likeliest first: `1,234` is a number or a list, `1,5` a list or 1.5.
+    """The readings of a normalised answer, the likeliest first. Several forms of it must be equal.
 
     Raises:
-        UnreadableError: it has none.
+        UnreadableError: it has none. RefusedError: its forms differ.
     """
+    found = [_readings(form) for form in forms(text)]
+    readable = [readings[0] for readings in found if not isinstance(readings[0], Verbatim)]
+    if len(readable) > 1:
+        _chain(readable)
+    return [reading for readings in found for reading in readings]
+
+
+def _readings(text: str) -> list[Value]:
+    """The readings of one form: `1,234` is a number or a list, `1,5` a list or 1.5."""
     if french := _FRENCH.fullmatch(text):
         text = f"{'[' if french[1] == '[' else '('}{french[2]}{']' if french[3] == ']' else ')'}"
     makers = [lambda: read_tokens(tokenize(text))]
@@ -113,6 +123,8 @@ def _list(tokens: Sequence[Token]) -> Value:
     """Items between separators: rows and semicolons bind more loosely than commas."""
     parts, separators = split(tokens, lambda token: token.text in (";", "\\\\"))
     if not separators:
+        parts, separators = _systems(tokens)
+    if not separators:
         parts, separators = split(tokens, lambda token: token.text in (",", "and", "or", "&"))
     parts = [part for part in parts if part]
     if len(parts) > _MAX_ITEMS:
@@ -129,16 +141,38 @@ def _list(tokens: Sequence[Token]) -> Value:
         if len(parts) == 1:
             return _list(parts[0])
     words = {separator.text for separator in separators}
-    items = [_list(part) for part in parts]
-    if any(_is_inequality(item) for item in items) and all(_is_condition(item) for item in items):
+    items: list[Value] = [_list(part) for part in parts]
+    names = {name for item in items if (name := variable(item))}
+    if len(names) < 2 and any(map(_is_inequality, items)) and all(map(_is_condition, items)):
         if "or" in words:
             return SetOperation("cup", tuple(items))
         if "and" in words or _excludes(items):
             return SetOperation("cap", tuple(items))
+    items = _by_label(items)
     first, *rest = items
     if isinstance(first, Labelled) and not any(isinstance(item, (Labelled, Relation)) for item in rest):
         return Labelled(first.label, Group("", "", (first.value, *rest)))
     return Group("", "", tuple(items))
+
+
+def _systems(tokens: Sequence[Token]) -> tuple[list[Sequence[Token]], list[Token]]:
+    """`x=1, y=2 and x=3, y=4`: lists of assignments between `and` or `or`; no separators where there are none."""
+    parts, separators = split(tokens, lambda token: token.text in ("and", "or"))
+    has_lists = all(
+        any(token.text == "," for token in part[:-1]) and any(token.text == "=" for token in part) for part in parts
+    )
+    return (parts, separators) if has_lists else ([tokens], [])
+
+
+def _by_label(items: list[Value]) -> list[Value]:
+    """`x=1, y=2, x=3, y=4` as two solutions: a list whose names repeat in the same order."""
+    labels = [item.label for item in items if isinstance(item, Labelled)]
+    if len(labels) < len(items) or len(set(labels)) < 2 or labels[0] not in labels[1:]:
+        return items
+    period = labels.index(labels[0], 1)
+    if len(items) % period or any(label != labels[at % period] for at, label in enumerate(labels)):
+        return items
+    return [Group("", "", tuple(items[at : at + period])) for at in range(0, len(items), period)]
 
 
 def _is_domain(tokens: Sequence[Token]) -> bool:
@@ -202,13 +236,21 @@ def _equation(sides: list[Sequence[Token]]) -> Value:
     if not all(sides):
         raise UnreadableError("an equation without one of its sides")
     if is_label(sides[0]):
-        return Labelled(label_text(sides[0]), _chain([_set(side) for side in sides[1:]]))
+        names = [side for side in sides[:-1] if len(side) == 1 and is_label(side)]
+        if len(names) == len(sides) - 1 > 1:
+            return Group("", "", tuple(Labelled(label_text(name), _set(sides[-1])) for name in names))
+        return Labelled(label_text(sides[0]), _chain(_without_formulas([_set(side) for side in sides[1:]])))
     if len(sides) == 2 and is_label(sides[1]):
         return Labelled(label_text(sides[1]), _set(sides[0]))
     values = [_set(side) for side in sides]
     if len(values) == 2 and not (_is_constant(values[0]) and _is_constant(values[1])) and not _are_sets(values):
         return Relation(("=",), tuple(values))
     return _chain(values)
+
+
+def _without_formulas(values: list[Value]) -> list[Value]:
+    """`A = \\pi r^2 = 25\\pi`: a formula before the constant that it comes to is no second answer."""
+    return [value for value in values[:-1] if _is_constant(value) or not _is_constant(values[-1])] + values[-1:]
 
 
 def _are_sets(values: list[Value]) -> bool:
@@ -219,7 +261,7 @@ def _is_constant(value: Value) -> bool:
     return not isinstance(value, Quantity) or not symbols(value.node)
 
 
-def _chain(values: list[Value]) -> Value:
+def _chain(values: Sequence[Value]) -> Value:
     """The last of several values that must be equal: `1/2 = 0.5`; `6 = 7` is no answer."""
     from reasoning_rl_rewards.math_answer.equality import are_equal
 

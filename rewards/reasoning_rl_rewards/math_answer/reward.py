@@ -32,7 +32,7 @@ class MathAnswer:
     Attributes:
         column: column of the row with the gold answer, text or number; `\boxed{…}` or `$…$` around it is taken off.
         extract: where the answer is read from. `boxed`: the final text holds exactly one distinct box. `marked`: that, or
-            without a box the rest of the line after the last "answer is" or "Answer:". `final_text`: all of it.
+            without a box the rest of the line after "answer is" or "Answer:" (all of them the same). `final_text`: all of it.
         boxes: `one`: several different boxes are no answer. `join`: boxes with nothing but commas, "and" or "or" between
             them are one list.
         units: `if_given`: compared where both sides have one. `required`: where the gold has one. `ignored`: never.
@@ -67,12 +67,8 @@ class MathAnswer:
 
     @property
     def tolerates(self) -> frozenset[str]:
-        """Prose beside a box or after an answer is not read; a line after "answer is" may be one in another's turn."""
-        return {
-            "boxed": frozenset({"retraction"}),
-            "marked": frozenset({"retraction", "user_turn"}),
-            "final_text": frozenset[str](),
-        }[self.extract]
+        """Prose beside a box is not read."""
+        return frozenset({"retraction"}) if self.extract == "boxed" else frozenset()
 
     @property
     def policy(self) -> Policy:

@@ -24,6 +24,7 @@ from reasoning_rl_rewards.math_answer.commands import (
     OPENING,
     OTHER_COMMANDS,
     RELATIONS,
+    SHORT_WORDS,
     SPACE_COMMANDS,
     TEXT_COMMANDS,
     WORDS,
@@ -38,6 +39,9 @@ _MAX_NUMERAL_CHARS = 300
 MAX_TOKENS = 600
 MAX_DEPTH = 30
 _MAX_STYLES = 6
+#: A line that ends with one of these, before one that starts with one of those, is an item of a list.
+_ENDS = frozenset(("num", "sym", "letters", "word", "text", "close"))
+_STARTS = frozenset(("num", "sym", "letters", "word", "text", "open", "cmd"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,7 @@ class _Lexer:
         self.depth = 0
         self.level = 0
         self.spaced = False
+        self.new_line = False
 
     def add(self, kind: Kind, text: str, value: Fraction | None = None, places: int = 0) -> None:
         if kind == "open":
@@ -99,8 +104,10 @@ class _Lexer:
             self.depth -= 1
             if self.depth < 0:
                 raise UnreadableError("a bracket closes that was not opened")
+        if self.new_line and self.tokens[-1].kind in _ENDS and kind in _STARTS:
+            self.tokens.append(Token("sep", "\\\\"))
         self.tokens.append(Token(kind, text, value, places, self.spaced))
-        self.spaced = False
+        self.spaced = self.new_line = False
         if len(self.tokens) > MAX_TOKENS:
             raise TooCostlyError("too many symbols")
 
@@ -113,6 +120,7 @@ class _Lexer:
             position = match.end()
             if kind == "blank":
                 self.spaced = True
+                self.new_line = "\n" in found and not self.depth and bool(self.tokens)
             elif kind == "numeral":
                 self.number(found)
             elif kind == "letters":
@@ -183,7 +191,7 @@ class _Lexer:
             self.add("sep", run.lower())
         elif len(run) == 1 and run.isascii():
             self.add("sym", run)
-        elif len(run) <= 3 and run.isascii():
+        elif len(run) <= 3 and run.isascii() and run.lower() not in SHORT_WORDS:
             self.add("letters", run)
         else:
             self.add("word", run)

@@ -17,7 +17,7 @@ _SHORT = frozenset([
     "yes", "no", "odd", "all", "dne", "one", "two", "six", "ten", "sun", "mon", "tue", "wed", "thu", "fri",
     "sat", "red", "men", "boy", "win", "tie"
 ])  # fmt: skip
-_LINKS = frozenset(["is", "are", "be", "equals", "equal", "was", "of", "to"])
+_LINKS = frozenset(["is", "are", "be", "equals", "equal", "equal to"])
 _SAME = {
     "does not exist": "dne", "doesn't exist": "dne", "doesnt exist": "dne", "no solutions": "no solution",
     "none": "no solution", "no real solutions": "no real solution", "no real roots": "no real root",
@@ -62,9 +62,12 @@ def strip_prose(tokens: Sequence[Token]) -> Sequence[Token]:
     """
     end = 0
     while end < len(tokens) and (
-        tokens[end].kind in ("word", "text", "letters", "sym") or tokens[end].text in ("'", ",")
+        tokens[end].kind in ("word", "text", "letters", "sym") or tokens[end].text in ("'", ",", "and")
     ):
         end += 1
+    if end > 1 and tokens[end - 1].text == "to" and tokens[end - 2].text == "equal":
+        tokens = [*tokens[: end - 2], Token("text", "equal to"), *tokens[end:]]
+        end -= 1
     last = next((at for at in range(end - 1, -1, -1) if _last_word(tokens[at]) in _LINKS), -1)
     if last < 0 or end == len(tokens):
         return tokens
@@ -78,4 +81,7 @@ def strip_prose(tokens: Sequence[Token]) -> Sequence[Token]:
 
 
 def _last_word(token: Token) -> str:
-    return token.text.casefold().split()[-1] if token.text.split() and token.kind != "sym" else ""
+    words = token.text.casefold().split()
+    if not words or token.kind == "sym":
+        return ""
+    return "equal to" if words[-2:] == ["equal", "to"] else words[-1]
