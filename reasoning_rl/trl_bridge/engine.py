@@ -26,6 +26,7 @@ from trl.trainer.utils import ensure_master_addr_port
 
 from reasoning_rl.errors import EngineError
 from reasoning_rl.recipe import Recipe
+from reasoning_rl.trl_bridge.streaming import RolloutStream
 from reasoning_rl.trl_bridge.weights import merged_tensors
 
 logger = logging.getLogger(__name__)
@@ -184,12 +185,10 @@ class EngineGeneration(VLLMGeneration):
     """TRL's generation backend on an engine that is already running.
 
     Overrides where the engine comes from, how weights are named and how they are pushed; sampling is TRL's own.
-    `seconds` collects the time of the current step by phase. With `on_finished`, completions are handed on one by one;
-    `sampling_since` is when the current batch began (`time.perf_counter`).
+    `seconds` collects the time of the current step by phase. With a `stream`, completions are handed on one by one.
     """
 
-    on_finished: OnFinished | None = None
-    sampling_since = 0.0
+    stream: RolloutStream | None = None
 
     def __init__(self, engine: Engine, model: nn.Module, accelerator: Accelerator, **kwargs: Any) -> None:
         self.engine = engine
@@ -210,8 +209,10 @@ class EngineGeneration(VLLMGeneration):
         self.seconds["sync"] += self.engine.load_weights(self._iter_named_params())
 
     def generate(self, *args: Any, **kwargs: Any) -> tuple:
-        start = self.sampling_since = time.perf_counter()
-        self.llm = OneByOne(self.engine, self.on_finished) if self.on_finished else self.engine.llm
+        start = time.perf_counter()
+        if self.stream:
+            self.stream.start()
+            self.llm = OneByOne(self.engine, self.stream.hand_on)
         try:
             return super().generate(*args, **kwargs)
         finally:

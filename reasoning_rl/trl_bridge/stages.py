@@ -170,8 +170,8 @@ def _train(given: StageInput, trainer: Trainer) -> dict[str, Any]:
     with StageProgress(given.stage.name, total, "steps", enabled=given.is_main) as bar, SaveOnInterrupt() as interrupt:
         metrics = Metrics(given.run_dir, given.stage.name, given.stage.kind, bar, accuracy_name)
         trainer.add_callback(metrics)
-        if isinstance(trainer, ReasoningTrainer):
-            trainer.on_sampled = metrics.on_sampled
+        if isinstance(trainer, ReasoningTrainer) and trainer.stream:
+            trainer.stream.on_sampled = metrics.on_sampled
         trainer.add_callback(interrupt)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if interrupt.interrupted and trainer.state.global_step < trainer.state.max_steps:

@@ -8,7 +8,6 @@ gradient is left out (`savings`, pinned against TRL by tests/trl/test_savings.py
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -21,12 +20,10 @@ from reasoning_rl.trl_bridge import savings as exact
 from reasoning_rl.trl_bridge.engine import Engine, EngineGeneration
 from reasoning_rl.trl_bridge.packing import IGNORED, can_pack, pack
 from reasoning_rl.trl_bridge.reward_func import CombinedReward, ledger_row
+from reasoning_rl.trl_bridge.streaming import RolloutStream, obstacle
 from reasoning_rl.trl_bridge.weights import unwrapped
 
 logger = logging.getLogger(__name__)
-
-#: Gets how many completions of a rollout are sampled, out of how many, and the tokens per second so far.
-OnSampled = Callable[[int, int, float], None]
 
 
 class ReasoningTrainer(GRPOTrainer):
@@ -79,32 +76,11 @@ class ReasoningTrainer(GRPOTrainer):
         self._reuses_logprobs = savings.reuse_logprobs and self._is_aligned()
         self._packs = savings.pack_prompts and can_pack(unwrapped(self.model).config)
         self._without_ratio: dict[str, Any] | None = None  # the micro-batch whose ratio is still to be computed
-        self.on_sampled: OnSampled | None = None
-        self._inputs: list[dict[str, Any]] = []  # the rows of the rollout that is being sampled, one per completion
-        self._num_sampled = self._num_tokens = 0
-        if reward.early and (obstacle := self._obstacle_to_streaming(engine)):
-            logger.info("completions are graded after the last one is sampled: %s", obstacle)
+        self.stream: RolloutStream | None = None
+        if reward.early and (reason := obstacle(engine.can_stream, self._tokenizer)):
+            logger.info("completions are graded after the last one is sampled: %s", reason)
         elif reward.early:
-            self.vllm_generation.on_finished = self._start_grading
-
-    def _obstacle_to_streaming(self, engine: Engine) -> str | None:
-        """Why finished completions cannot be handed on while others are sampled."""
-        if not engine.can_stream:
-            return "the engine's steps are shared by several processes"
-        if getattr(self._tokenizer, "response_template", None) or getattr(self._tokenizer, "response_schema", None):
-            return "the tokenizer takes completions apart by a template of its own"
-        return None
-
-    def _start_grading(self, position: int, token_ids: list[int]) -> None:
-        """Has a finished completion graded, read as TRL will read it, and shows how far sampling is."""
-        row = self._inputs[position]
-        text = str(self.processing_class.decode(token_ids, skip_special_tokens=True))  # pyright: ignore
-        self.reward.start(position, row["prompt"], text, token_ids, row["row"], row["row_id"])
-        self._num_sampled += 1
-        self._num_tokens += len(token_ids)
-        if self.on_sampled:
-            seconds = time.perf_counter() - self.vllm_generation.sampling_since
-            self.on_sampled(self._num_sampled, len(self._inputs), self._num_tokens / seconds)
+            self.stream = self.vllm_generation.stream = RolloutStream(reward, self._tokenizer)
 
     def _idle_rows_are_idle(self) -> bool:
         """Whether a row without advantage has no other way into the loss."""
@@ -123,7 +99,8 @@ class ReasoningTrainer(GRPOTrainer):
         return self.args.gradient_accumulation_steps % generate_every == 0 and not exact.has_dropout(self.model)
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        self._inputs, self._num_sampled, self._num_tokens = inputs, 0, 0
+        if self.stream:
+            self.stream.expect(inputs)
         correction = self.vllm_importance_sampling_correction
         # Without the correction TRL computes no old log-probs; the ratio follows in _get_per_token_logps_and_entropies.
         self.vllm_importance_sampling_correction = correction and not self._reuses_logprobs
