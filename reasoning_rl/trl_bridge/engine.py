@@ -11,7 +11,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -166,7 +166,8 @@ class Engine:
                         outputs[position] = output
                         on_finished(position, list(output.outputs[0].token_ids))  # pyright: ignore
         except BaseException:
-            engine.abort_request(request_ids, internal=True)
+            with suppress(Exception):  # after a Ctrl-C in the middle of a step vLLM may be past even this
+                engine.abort_request(request_ids, internal=True)
             raise
         return [outputs[position] for position in range(len(request_ids))]
 
