@@ -7,7 +7,6 @@ tests/trl/test_void_rows.py holds the gradients against TRL's on the other rows 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -32,11 +31,13 @@ def leave_out(rollout: dict[str, Any], is_void: torch.Tensor) -> torch.Tensor:
     return num_tokens
 
 
-def without(inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """A micro-batch without its void rows; one of them is kept where there are no others, since every rank must run a
-    forward and a backward pass, and counts nothing."""
+def without(inputs: dict[str, Any]) -> dict[str, Any]:
+    """A micro-batch without its void rows, itself when it has none.
+
+    Where all are void one is kept and counts nothing, since every rank must run a forward and a backward pass.
+    """
     scored = inputs.get("scored")
     if scored is None or bool(scored.all()):
-        return dict(inputs)
+        return inputs
     rows = scored.nonzero(as_tuple=True)[0]
     return select_rows(inputs, rows if rows.numel() else torch.zeros(1, dtype=torch.long, device=scored.device))

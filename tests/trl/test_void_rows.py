@@ -142,9 +142,13 @@ def test_gradients_are_those_of_the_scored_rows_alone(
     engine = start_engine(tiny_policy, dtype="float32")
     recipe = Recipe.model_validate(recipe_tree(scoring={"max_abstain_fraction": 0.5}))
     trainer = make_trainer(engine, tiny_policy, recipe, tmp_path, FAILING, savings, **args)
+    with torch.no_grad():  # away from the reference policy, where the KL term has no gradient
+        for name, parameter in trainer.model.named_parameters():  # pyright: ignore
+            if "lora_B" in name:
+                parameter.normal_(std=0.02)
     batch = rollout(trainer)
     assert batch["scored"].tolist() == [position not in FAILING for position in range(NUM_PROMPTS * GROUP)]
-    assert trainer._metrics["train"]["rewards/judge/abstained"] == [0.3]
+    assert trainer._metrics["train"]["rewards/judge/abstained"] == pytest.approx([0.3])
     alone = scored_rows_alone(trainer, batch)
     assert len(alone["advantages"]) == 14 and alone["advantages"].abs().max() > 0.5
     assert batch["num_items_in_batch"] == alone["num_items_in_batch"]
@@ -182,6 +186,7 @@ def test_leaving_out() -> None:
     assert leave_out(batch, torch.tensor([False, True, False])) == 3
     assert batch["completion_mask"].tolist() == [[1, 1, 0], [0, 0, 0], [1, 0, 0]]
     assert without(batch)["completion_mask"].tolist() == [[1, 1], [1, 0]]
-    assert without({"completion_mask": mask})["completion_mask"] is mask
+    untouched = {"completion_mask": mask}
+    assert without(untouched) is untouched
     batch["scored"] = torch.tensor([False, False, False])
     assert without(batch)["completion_mask"].shape[0] == 1
