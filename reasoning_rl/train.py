@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shutil
 import signal
 import sys
 import time
@@ -33,6 +34,9 @@ from reasoning_rl.scoring import RewardSet
 logger = logging.getLogger("reasoning_rl")
 console = Console(stderr=True)
 
+#: How long a process that stops leaves the word to the first one.
+_FIRST_RANK_SPEAKS_S = 30.0
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs a recipe; returns the exit code: 0 done, 2 refused, 130 interrupted and resumable."""
@@ -44,16 +48,16 @@ def main(arguments: list[str] | None = None) -> int:
         run(load_recipe(recipe_path, overrides))
         code = 0
     except ReasoningRLError as error:
-        if _is_first_rank():
+        if _speaks_for_the_run():
             for line in str(error).splitlines():
                 console.print(f"error: {line}", style="red", highlight=False, markup=False, soft_wrap=True)
         code = 2
     except KeyboardInterrupt:
-        if _is_first_rank():
+        if _speaks_for_the_run():
             again = " ".join(["reasoning-rl train", recipe_path, *overrides])
             console.print(f"stopped. Resume with: {again}", highlight=False, markup=False, soft_wrap=True)
         code = 130
-    if EXIT_FILE in os.environ and _is_first_rank():
+    if EXIT_FILE in os.environ and (code or _is_first_rank()):
         Path(os.environ[EXIT_FILE]).write_text(str(code))
     return code
 
@@ -121,6 +125,8 @@ def run(file: RecipeFile) -> None:
                     write_json(folder.done, {"minutes": (time.monotonic() - start) / 60, "result": result})
                     write_summary(recipe, run_dir)
                 state.wait_for_everyone()
+            if state.is_main_process:  # only now: a run killed before has to find them whole
+                shutil.rmtree(folder.checkpoints, ignore_errors=True)
             if folder.model.exists():
                 current = str(folder.model)
     if state.is_main_process:
@@ -166,6 +172,14 @@ def finish(recipe: Recipe, run_dir: RunDir, policy: str) -> None:
 
 def _is_first_rank() -> bool:
     return os.environ.get("RANK", "0") == "0"
+
+
+def _speaks_for_the_run() -> bool:
+    """Whether it is for this process to say why the run ends. The first does; another waits to be ended by the launcher
+    with it, for its own end would end the first before it has spoken, and speaks when it has stopped alone."""
+    if not _is_first_rank():
+        time.sleep(_FIRST_RANK_SPEAKS_S)
+    return True
 
 
 def _configure_logging() -> None:

@@ -9,6 +9,7 @@ import importlib.util
 from importlib import metadata
 
 from reasoning_rl.errors import MissingExtraError
+from reasoning_rl.processes import processes
 from reasoning_rl.recipe import Recipe
 from reasoning_rl.upstream import installed_version
 
@@ -19,13 +20,15 @@ def require_training_stack(recipe: Recipe) -> None:
     """Refuses to go on without the packages that the stages of a recipe need.
 
     Raises:
-        MissingExtraError: a package is missing, torch and vLLM are builds for different devices, or CUDA builds of
+        MissingExtraError: a package is missing (DeepSpeed too, when it joins the processes), torch and vLLM are builds for different devices, or CUDA builds of
             torchvision and its like would break the import of transformers.
     """
     needed = ["torch", "trl", "transformers", "peft", "accelerate", "datasets"]
     missing = [package for package in needed if importlib.util.find_spec(package) is None]
     if missing:
         raise MissingExtraError(f"training needs {', '.join(missing)}; pip install 'reasoning-rl[train,vllm]'")
+    if processes(recipe.launch).backend == "DEEPSPEED" and importlib.util.find_spec("deepspeed") is None:
+        raise MissingExtraError("launch: DeepSpeed is to join the processes; pip install 'reasoning-rl[deepspeed]'")
     if any(stage.kind in ("grpo", "eval") for stage in recipe.stages):
         _require_vllm()
     _refuse_cuda_vision_wheels()
