@@ -7,6 +7,7 @@ gradient is left out (`savings`, pinned against TRL by tests/trl/test_savings.py
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +20,10 @@ from reasoning_rl.trl_bridge import savings as exact
 from reasoning_rl.trl_bridge.engine import Engine, EngineGeneration
 from reasoning_rl.trl_bridge.packing import IGNORED, can_pack, pack
 from reasoning_rl.trl_bridge.reward_func import CombinedReward, ledger_row
+from reasoning_rl.trl_bridge.streaming import RolloutStream, obstacle
 from reasoning_rl.trl_bridge.weights import unwrapped
+
+logger = logging.getLogger(__name__)
 
 
 class ReasoningTrainer(GRPOTrainer):
@@ -72,6 +76,11 @@ class ReasoningTrainer(GRPOTrainer):
         self._reuses_logprobs = savings.reuse_logprobs and self._is_aligned()
         self._packs = savings.pack_prompts and can_pack(unwrapped(self.model).config)
         self._without_ratio: dict[str, Any] | None = None  # the micro-batch whose ratio is still to be computed
+        self.stream: RolloutStream | None = None
+        if reward.early and (reason := obstacle(engine.can_stream, self._tokenizer)):
+            logger.info("completions are graded after the last one is sampled: %s", reason)
+        elif reward.early:
+            self.stream = self.vllm_generation.stream = RolloutStream(reward, self._tokenizer)
 
     def _idle_rows_are_idle(self) -> bool:
         """Whether a row without advantage has no other way into the loss."""
@@ -90,6 +99,8 @@ class ReasoningTrainer(GRPOTrainer):
         return self.args.gradient_accumulation_steps % generate_every == 0 and not exact.has_dropout(self.model)
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        if self.stream:
+            self.stream.expect(inputs)
         correction = self.vllm_importance_sampling_correction
         # Without the correction TRL computes no old log-probs; the ratio follows in _get_per_token_logps_and_entropies.
         self.vllm_importance_sampling_correction = correction and not self._reuses_logprobs
@@ -202,3 +213,6 @@ class ReasoningTrainer(GRPOTrainer):
         for phase, seconds in self.vllm_generation.take_seconds().items():
             metrics[f"time/{phase}_s"].append(seconds)
         metrics["time/reward_s"].append(self.reward.take_seconds())
+        if grading := self.reward.take_grading_time():
+            metrics["time/grading_s"].append(grading.busy_s)
+            metrics["rewards/hidden_share"].append(grading.hidden_share)
