@@ -22,6 +22,9 @@ from reasoning_rl.recipe import Launch
 #: Through this file the launched process tells its exit code, which `accelerate launch` would turn into 1.
 EXIT_FILE = "REASONING_RL_EXIT_FILE"
 
+#: The program that is launched.
+RUN_MODULE = "reasoning_rl.train"
+
 #: With several processes torchrun would hand on a Ctrl-C that they have received already, and kill them 30 s later.
 _INTERRUPT_IS_THE_RUNS = {"PET_SIGNALS_TO_HANDLE": "SIGTERM,SIGHUP,SIGQUIT"}
 
@@ -58,7 +61,7 @@ def command(recipe: str, overrides: Sequence[str], settings: Launch) -> list[str
     words = [sys.executable, "-m", "reasoning_rl.launch", "--quiet"]
     for name, value in options.items():
         words += [f"--{name}"] if value is True else [f"--{name}", str(value)]
-    return [*words, "-m", "reasoning_rl.train", recipe, *overrides]
+    return [*words, "-m", RUN_MODULE, recipe, *overrides]
 
 
 def process_environment(environment: Mapping[str, str]) -> dict[str, str]:

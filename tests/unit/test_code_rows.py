@@ -132,7 +132,13 @@ def test_a_row_of_each_format(convert: Any, row: dict[str, Any], solution: str |
     assert len(json.loads(made["tests"])) == num_tests
     program = solution or made["solution"]
     assert grade(program, made).value == 1, grade(program, made).detail
-    broken = program.replace("sum(", "max(").replace("+", "-").replace("&", "|").replace(">", "<").replace("t - x[0]", "t - x[1]")
+    broken = (
+        program.replace("sum(", "max(")
+        .replace("+", "-")
+        .replace("&", "|")
+        .replace(">", "<")
+        .replace("t - x[0]", "t - x[1]")
+    )
     assert broken != program
     assert grade(broken, made).value == 0
     assert made["prompt"]
