@@ -56,7 +56,12 @@ OWNED: dict[str, dict[str, str]] = {
         "log_completions": "nothing: rollouts.jsonl always holds them",
         "use_transformers_continuous_batching": "nothing: rollouts always come from vLLM",
     },
-    "lora": {"task_type": "nothing: it is a causal language model", "inference_mode": "nothing: it is trained"},
+    "lora": {
+        "task_type": "nothing: it is a causal language model",
+        "inference_mode": "nothing: it is trained",
+        "use_dora": "nothing: DoRA has no W + s·B·A that could be pushed to the engine",
+        "lora_bias": "nothing: a bias has no W + s·B·A that could be pushed to the engine",
+    },
     "vllm": {
         "model": "model.source",
         "tokenizer": "model.source",

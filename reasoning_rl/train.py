@@ -26,6 +26,7 @@ from reasoning_rl.data import load_data
 from reasoning_rl.errors import ReasoningRLError
 from reasoning_rl.grading import Grader
 from reasoning_rl.launch import EXIT_FILE, process_environment
+from reasoning_rl.processes import processes
 from reasoning_rl.recipe import Recipe
 from reasoning_rl.recipe_io import RecipeFile, load_recipe
 from reasoning_rl.run_dir import RunDir, read_json, versions, write_json
@@ -72,6 +73,7 @@ def run(file: RecipeFile) -> None:
     recipe = file.recipe
     recipe_check.check(file)
     run_dir = RunDir.check(file)
+    run_dir.refuse_other_processes(recipe, processes(recipe.launch))
     rewards = RewardSet.from_recipe(recipe)
 
     from reasoning_rl.trl_bridge.requirements import require_training_stack

@@ -6,6 +6,8 @@ Reads distribution metadata only, so that a missing package is one sentence and 
 from __future__ import annotations
 
 import importlib.util
+import os
+import shutil
 from importlib import metadata
 
 from reasoning_rl.errors import MissingExtraError
@@ -27,11 +29,22 @@ def require_training_stack(recipe: Recipe) -> None:
     missing = [package for package in needed if importlib.util.find_spec(package) is None]
     if missing:
         raise MissingExtraError(f"training needs {', '.join(missing)}; pip install 'reasoning-rl[train,vllm]'")
-    if processes(recipe.launch).backend == "DEEPSPEED" and importlib.util.find_spec("deepspeed") is None:
-        raise MissingExtraError("launch: DeepSpeed is to join the processes; pip install 'reasoning-rl[deepspeed]'")
+    if processes(recipe.launch).backend == "DEEPSPEED":
+        _require_deepspeed()
     if any(stage.kind in ("grpo", "eval") for stage in recipe.stages):
         _require_vllm()
     _refuse_cuda_vision_wheels()
+
+
+def _require_deepspeed() -> None:
+    if importlib.util.find_spec("deepspeed") is None:
+        raise MissingExtraError("launch: DeepSpeed is to join the processes; pip install 'reasoning-rl[deepspeed]'")
+    compiler = os.environ.get("CXX", "c++")
+    if _is_cpu_torch() and shutil.which(compiler) is None:
+        raise MissingExtraError(
+            f"launch: DeepSpeed compiles its communication on a CPU and finds no C++ compiler ({compiler}); install g++, or "
+            "run without a launch.config_file of DeepSpeed"
+        )
 
 
 def _require_vllm() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,10 @@ from trl.distributed import DistributedBackend
 from reasoning_rl.api import Sample
 from reasoning_rl.data import Row
 from reasoning_rl.evals.intervals import accuracy
+from reasoning_rl.processes import processes
 from reasoning_rl.progress import StageProgress
 from reasoning_rl.recipe import Recipe, Stage
-from reasoning_rl.run_dir import RunDir, StageDir, append_jsonl
+from reasoning_rl.run_dir import RunDir, StageDir, append_jsonl, write_json
 from reasoning_rl.scoring import ScoredSample
 from reasoning_rl.trl_bridge.args import grpo_config, lora_config, sft_config
 from reasoning_rl.trl_bridge.callbacks import Metrics, NothingLeft, SaveOnInterrupt, StopBeforeFirst
@@ -179,6 +180,7 @@ def _train(given: StageInput, trainer: Trainer) -> dict[str, Any]:
     resumed_at = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
     if given.is_main:
         given.run_dir.forget_after(given.stage.name, resumed_at)
+        write_json(given.folder.processes, asdict(processes(given.recipe.launch)))
     trainer.remove_callback(PrinterCallback)
     accuracy_name = given.recipe.eval.accuracy if given.recipe.eval else None
     total = trainer.args.max_steps if trainer.args.max_steps > 0 else _num_steps(trainer)

@@ -151,9 +151,8 @@ def test_ctrl_c_stops_all_after_the_same_step(config: str, tiny_recipe: Recipe, 
     assert stderr.count("Resume with: reasoning-rl train") == 1 and "Traceback" not in stderr
     stopped_at = max(row["step"] for row in read_jsonl(run_dir.metrics) if row["stage"] == "grpo")
     assert 1 <= stopped_at < 12
-    assert [path.name for path in (run_dir.root / "stages" / "02_grpo" / "checkpoints").iterdir()] == [
-        f"checkpoint-{stopped_at}"
-    ]
+    checkpoints = run_dir.root / "stages" / "02_grpo" / "checkpoints"
+    assert [path.name for path in checkpoints.glob("checkpoint-*")] == [f"checkpoint-{stopped_at}"]
     result = run(command)
     assert result.returncode == 0, result.stderr[-3000:]
     assert [row["step"] for row in read_jsonl(run_dir.metrics) if row["stage"] == "grpo"] == list(range(1, 13))
