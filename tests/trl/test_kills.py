@@ -30,7 +30,14 @@ def steps(run_dir: RunDir, stage: str) -> list[int]:
 def test_kills_in_every_stage(tiny_recipe: Callable[..., Path], tmp_path: Path) -> None:
     common: dict[str, Any] = {"learning_rate": 1e-3, "gradient_checkpointing": False, "bf16": False}
     recipe = tiny_recipe(
-        sft={**common, "per_device_train_batch_size": 4, "max_steps": SFT_STEPS, "save_steps": SFT_SAVE_STEPS},
+        # Another precision than the next stage has, which accelerate would not let a process change by itself.
+        sft={
+            **common,
+            "bf16": True,
+            "per_device_train_batch_size": 4,
+            "max_steps": SFT_STEPS,
+            "save_steps": SFT_SAVE_STEPS,
+        },
         grpo={
             **common,
             "max_steps": GRPO_STEPS,
