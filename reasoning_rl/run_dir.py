@@ -102,7 +102,8 @@ class RunDir:
         """
         for stage in recipe.stages:
             folder = self.stage(recipe, stage)
-            if not folder.processes.exists() or folder.done.exists():
+            is_half_done = folder.processes.exists() and any(folder.checkpoints.glob("checkpoint-*"))
+            if folder.done.exists() or not is_half_done:
                 continue
             before = Processes(**read_json(folder.processes))
             if before != now:

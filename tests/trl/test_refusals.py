@@ -259,7 +259,9 @@ def test_other_processes_than_the_checkpoint_has(
     file = load_recipe(path)
     run_dir = RunDir.check(file)
     run_dir.create(file, {})
-    write_json(run_dir.stage(file.recipe, file.recipe.stages[0]).processes, {"number": 2, "backend": "DEEPSPEED"})
+    stage = run_dir.stage(file.recipe, file.recipe.stages[0])
+    (stage.checkpoints / "checkpoint-1").mkdir(parents=True)
+    write_json(stage.processes, {"number": 2, "backend": "DEEPSPEED"})
     message = refused(path, capsys, tmp_path / "run")
     assert "stage grpo has checkpoints of 2 processes (DEEPSPEED), found 1 (NO)" in message
     assert "resume with the launch settings" in message and "01_grpo/checkpoints" in message
