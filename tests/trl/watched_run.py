@@ -20,7 +20,6 @@ COMPLETIONS = [[71, 30000, 5], [400, 401, 402]]
 def watch() -> None:
     """Wraps the three places."""
     import torch
-    from transformers import AutoModelForCausalLM
     from trl.distributed import DistributedBackend
 
     from reasoning_rl.trl_bridge import stages
@@ -36,7 +35,10 @@ def watch() -> None:
     def held(model: Any, backend: DistributedBackend) -> dict[str, Any]:
         """Digest of the merged policy, and its log-probs by a plain model that is loaded with it."""
         tensors = {name: tensor.to("cpu", copy=True) for name, tensor in merged_tensors(model, backend)}
-        plain = AutoModelForCausalLM.from_config(unwrapped(model).config, dtype=torch.float32)
+        policy = unwrapped(model)
+        plain: Any = (
+            type(policy)(policy.config).float().eval()
+        )  # by its class: under ZeRO-3 from_config would make shards
         missing = plain.load_state_dict(tensors, strict=False).missing_keys
         assert set(missing) <= {"lm_head.weight"}, missing
         plain.tie_weights()
@@ -54,7 +56,8 @@ def watch() -> None:
         note(what="sync", engine=self.engine.score(PROMPTS, COMPLETIONS), **held(self.model, self._dist))
 
     def watched_hand_on(given: Any, trainer: Any) -> None:
-        note(what=given.stage.name, **held(trainer.model, DistributedBackend(trainer.accelerator)))
+        model = trainer.accelerator.unwrap_model(trainer.model)
+        note(what=given.stage.name, **held(model, DistributedBackend(trainer.accelerator)))
         hand_on(given, trainer)
 
     def watched_close(self: Any) -> None:
