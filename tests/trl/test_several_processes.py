@@ -16,7 +16,7 @@ from watched_run import COMPLETIONS, PROMPTS, digest  # pyright: ignore[reportAt
 from whole_runs import (  # pyright: ignore[reportAttributeAccessIssue]
     ACCELERATE_CONFIGS,
     CLI,
-    WATCHED,
+    cli_that_launches,
     run,
     start,
     wait_until,
@@ -68,7 +68,7 @@ def several(recipe: Recipe, config: str, number: int, policy: str = "lora", **se
 )
 def test_processes_are_one_run(config: str, number: int, policy: str, tiny_recipe: Recipe, tmp_path: Path) -> None:
     result = run(
-        [*WATCHED, "train", str(several(tiny_recipe, config, number, policy))],
+        [*cli_that_launches("watched_run"), "train", str(several(tiny_recipe, config, number, policy))],
         WATCH_FOLDER=str(tmp_path),
         PYTHONPATH=os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]),
     )

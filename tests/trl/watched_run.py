@@ -1,7 +1,7 @@
 """`reasoning_rl.train`, with each process writing down what its engine and its trainer hold.
 
 Nothing is replaced: after every weight sync, before a policy is handed on, and before the engine closes, a line goes to
-`rank_N.jsonl` in the folder of `WATCH_FOLDER`. Launched instead of `reasoning_rl.train` by `whole_runs.WATCHED`.
+`rank_N.jsonl` in the folder of `WATCH_FOLDER`. Launched in the place of `reasoning_rl.train`.
 """
 
 from __future__ import annotations

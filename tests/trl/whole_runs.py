@@ -14,14 +14,14 @@ ACCELERATE_CONFIGS = Path(__file__).parents[2] / "recipes" / "accelerate"
 
 CLI = [sys.executable, "-c", "from reasoning_rl.cli import main; main()"]
 ACCELERATE = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "1", "-m", "reasoning_rl.train"]
-#: `reasoning-rl`, but what it launches is `watched_run`, which runs `reasoning_rl.train` and writes down what it sees.
-WATCHED = [
-    sys.executable,
-    "-c",
-    "import reasoning_rl.launch as launch; launch.RUN_MODULE = 'watched_run'; from reasoning_rl.cli import main; main()",
-]
 #: Seconds for one run; more can be given on a machine that does other work.
 TIMEOUT_S = float(os.environ.get("REASONING_RL_TEST_TIMEOUT_S", "400"))
+
+
+def cli_that_launches(module: str) -> list[str]:
+    """`reasoning-rl`, but what it launches is a module of this folder, which must be on PYTHONPATH."""
+    code = f"import reasoning_rl.launch as it; it.RUN_MODULE = {module!r}; from reasoning_rl.cli import main; main()"
+    return [sys.executable, "-c", code]
 
 
 def run(command: list[str], timeout: float = TIMEOUT_S, **environment: str) -> subprocess.CompletedProcess[str]:
