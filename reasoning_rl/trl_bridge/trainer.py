@@ -197,11 +197,18 @@ class ReasoningTrainer(GRPOTrainer):
         )
         difference = (logprobs - sampling).abs()[mask.bool() & ~sampling.isnan()]
         ratio = batch["importance_sampling_ratio"]
+        local = torch.stack(
+            [
+                difference.mean(),  # NaN without a token, and left out of the means below
+                difference.max() if difference.numel() else difference.new_tensor(torch.nan),
+                ratio.mean(),
+            ]
+        )
+        mean, largest, ratio_mean = self.accelerator.gather(local.float()).view(-1, 3).T.cpu()
         metrics = self._metrics["train"]
-        if difference.numel():
-            metrics["sampling/sampling_logp_difference/mean"].append(difference.mean().item())
-            metrics["sampling/sampling_logp_difference/max"].append(difference.max().item())
-        metrics["sampling/importance_sampling_ratio/mean"].append(ratio.mean().item())
+        metrics["sampling/sampling_logp_difference/mean"].append(mean.nanmean().item())
+        metrics["sampling/sampling_logp_difference/max"].append(largest.nan_to_num(0.0).max().item())
+        metrics["sampling/importance_sampling_ratio/mean"].append(ratio_mean.nanmean().item())
 
     def _record(self, advantages: list[float]) -> None:
         """Writes the rollouts down and moves the phase times into the metrics."""
