@@ -55,7 +55,8 @@ _VIOLATIONS = {
     "fsmount": 432, "fspick": 433, "mount_setattr": 442,
 }  # fmt: skip
 
-_OPEN, _IOCTL, _SENDTO, _SOCKETPAIR, _CLONE, _KILL_CALL, _FCNTL = 2, 16, 44, 53, 56, 62, 72
+_OPEN, _IOCTL, _SENDTO, _SOCKETPAIR, _CLONE, _EXECVE, _KILL_CALL, _FCNTL = 2, 16, 44, 53, 56, 59, 62, 72
+_EXECVEAT = 322
 _MKDIR, _CREAT, _PRCTL, _TGKILL, _OPENAT, _MKDIRAT, _PRLIMIT = 83, 85, 157, 234, 257, 258, 302
 _CLONE_THREAD, _CLONE_NEW = 0x00010000, 0x7E020000
 _CREATES = os.O_CREAT | 0o20000000  # with O_TMPFILE's own bit
@@ -143,15 +144,20 @@ def _when(number: int, then: bytes) -> bytes:
 _BEFORE, _AFTER = _build()
 
 
-def install() -> int:
+def install(*, is_binary: bool = False) -> int:
     """Puts this process, which must have one thread, under the filter; returns the descriptor of its notifications.
+
+    With `is_binary` it may still become another program (`execve`, which makes no process); which files can be that is for
+    Landlock to say.
 
     Raises:
         OSError: the kernel refuses, or an outer sandbox holds the only listener.
     """
     own = os.getpid()
     code = _BEFORE + _when(_KILL_CALL, _signalling(own, 1)) + _when(_TGKILL, _signalling(own, 2))
-    code += _when(_PRLIMIT, _one_of(0, (0, own))) + _AFTER
+    code += _when(_PRLIMIT, _one_of(0, (0, own)))
+    code += (_when(_EXECVE, _answer(_ALLOW)) + _when(_EXECVEAT, _answer(_ALLOW))) if is_binary else b""
+    code += _AFTER
     buffer = ctypes.create_string_buffer(code, len(code))
     program = struct.pack("<HxxxxxxQ", len(code) // 8, ctypes.addressof(buffer))
     listener = _libc.syscall(_SECCOMP, _SET_MODE_FILTER, _NEW_LISTENER, program)

@@ -90,6 +90,7 @@ class Zygote:
             if settings["landlock"]:
                 rights = landlock.python_paths(settings["library_folders"], settings["library_files"])
                 rights |= {"/dev/null": landlock.READ | landlock.WRITE, self.scratch(slot): landlock.SCRATCH}
+                rights |= dict.fromkeys(self.settings["executables"], landlock.READ | landlock.EXECUTE)
                 self.rules.append(landlock.ruleset(rights, settings["landlock"]))
         self.watch(control.fileno(), self.accept)
         if host_fd >= 0:
@@ -301,10 +302,10 @@ class Zygote:
             setup_fd, rules_fd = num_fds + 10, num_fds + 11
             os.closerange(last, 4096)
             os.chdir(self.scratch(slot))
-            _set_limits(request["limits"], self.base_bytes)
+            _set_limits(request["limits"], self.base_bytes, request["options"].get("data_mb"))
             if self.settings["drop_uid"]:
                 _drop_uid(_FIRST_UID + slot)
-            listener = _lock(self.settings, rules_fd)
+            listener = _lock(self.settings, rules_fd, is_binary=request["mode"] == "binary")
             os.umask(0o077)
             if self.settings["landlock"]:
                 os.close(rules_fd)
@@ -326,18 +327,20 @@ class Zygote:
             os._exit(1)
 
 
-def _lock(settings: dict[str, Any], rules_fd: int) -> int:
+def _lock(settings: dict[str, Any], rules_fd: int, *, is_binary: bool) -> int:
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     if settings["landlock"]:
         landlock.restrict(rules_fd)
-    return seccomp.install() if settings["seccomp"] else -1
+    return seccomp.install(is_binary=is_binary) if settings["seccomp"] else -1
 
 
-def _set_limits(limits: dict[str, Any], base_bytes: int) -> None:
+def _set_limits(limits: dict[str, Any], base_bytes: int, data_mb: int | None) -> None:
+    """`data_mb` bounds what can be written to instead of all addresses: some runtimes reserve terabytes of these."""
     cpu = int(limits["cpu_s"]) + 2
+    memory = (resource.RLIMIT_AS, base_bytes + (limits["memory_mb"] << 20))
     for name, value in (
         (resource.RLIMIT_CPU, cpu),
-        (resource.RLIMIT_AS, base_bytes + (limits["memory_mb"] << 20)),
+        memory if data_mb is None else (resource.RLIMIT_DATA, data_mb << 20),
         (resource.RLIMIT_FSIZE, limits["file_bytes"]),
         (resource.RLIMIT_NOFILE, 64),
         (resource.RLIMIT_CORE, 0),
