@@ -25,13 +25,17 @@ def prepare(source_fd: int, options: dict[str, Any]) -> Callable[[], None]:
     working directory and the command is run; `data_mb` says that memory is bounded by that (see `zygote`).
     """
     command: list[str] = options.get("command") or ["program"]
-    if "file" in options:
-        with open(options["file"], "wb") as file:
-            while chunk := os.read(source_fd, 1 << 20):
-                file.write(chunk)
     if "data_mb" in options:
         _, hard = resource.getrlimit(resource.RLIMIT_STACK)
         resource.setrlimit(resource.RLIMIT_STACK, (_STACK_BYTES, hard))
     os.set_inheritable(source_fd, False)
     target: Any = command[0] if options.get("command") else source_fd
-    return lambda: os.execve(target, command, _ENVIRONMENT)
+
+    def start() -> None:
+        if "file" in options:  # only now: new files are counted, by who has to hear first that all is well
+            with open(options["file"], "wb") as file:
+                while chunk := os.read(source_fd, 1 << 20):
+                    file.write(chunk)
+        os.execve(target, command, _ENVIRONMENT)
+
+    return start

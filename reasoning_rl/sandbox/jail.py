@@ -16,14 +16,17 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from reasoning_rl.errors import SandboxError
 from reasoning_rl.sandbox import landlock
+
+if TYPE_CHECKING:
+    from reasoning_rl.sandbox.grading import Grader
 
 _HERE = Path(__file__).parent
 _START_S = 30.0
@@ -109,8 +112,7 @@ class Jail:
     ) -> None:
         self.walls = walls
         self.num_runs = self.num_users = 0
-        self.is_retired = False
-        self.lock = threading.Lock()
+        self.idle: list[Grader] = []  # processes of this jail that wait for test code
         self._scratch: str | None = None
         if walls.namespaces:
             scratch = "/scratch"
@@ -199,6 +201,8 @@ class Jail:
 
     def close(self) -> None:
         """Ends everything in the jail and waits for it."""
+        while self.idle:
+            self.idle.pop().close()
         with contextlib.suppress(OSError):
             self.control.shutdown(socket.SHUT_RDWR)
         self.control.close()

@@ -1,8 +1,8 @@
 """What runs in a confined child: a program, or the test code that grades one. The process is already locked down.
 
 File descriptors: 0 to 2 are standard; 3 holds the source; in the modes that talk, 4 is the connection. `stdio` runs the
-source as `__main__`. `binary` becomes another program (`binary`). `calls` loads it as `solution` and answers calls with plain data. `grader` is `grader.run`: test
-code, of ours, which talks to the process of a program.
+source as `__main__`, `binary` becomes another program (`binary`). `calls` loads it as `solution` and answers calls with
+plain data. `grader` is `grader.serve`: test code, of ours, which comes over the connection.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def prepare(mode: str, options: dict[str, Any]) -> Callable[[], None]:
     if mode == "grader":
         from reasoning_rl.sandbox import grader
 
-        connection = socket.socket(fileno=_CONNECTION_FD)
-        return lambda: _end_with(grader.run(source, connection, options))
+        desk = socket.socket(fileno=_CONNECTION_FD)
+        return lambda: _end_with(grader.serve(desk))
     module = types.ModuleType("__main__" if mode == "stdio" else "solution")
     sys.modules[module.__name__] = module
     calls = Calls(module, socket.socket(fileno=_CONNECTION_FD), options["handles"]) if mode == "calls" else None
