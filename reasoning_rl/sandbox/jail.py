@@ -95,13 +95,20 @@ class Jail:
         scratch_mb: size of the file system of each, where there is one.
         packages: importable packages that programs may use beyond the standard library; they are imported beforehand.
         preload: further modules of the standard library to import beforehand.
+        executables: files that a run in the mode `binary` may become, or that load it.
 
     Raises:
         SandboxError: it does not start.
     """
 
     def __init__(
-        self, walls: Walls, slots: int, scratch_mb: int, packages: Sequence[str] = (), preload: Sequence[str] = ()
+        self,
+        walls: Walls,
+        slots: int,
+        scratch_mb: int,
+        packages: Sequence[str] = (),
+        preload: Sequence[str] = (),
+        executables: Sequence[str] = (),
     ) -> None:
         self.walls = walls
         self.num_runs = self.num_users = 0
@@ -127,6 +134,7 @@ class Jail:
             "preload": [*_PRELOAD, *preload, *packages],
             "library_folders": _library_folders(),
             "library_files": [*_library_files(), *package_paths],
+            "executables": list(executables),
             "package_paths": sorted({str(Path(path).parent) for path in package_paths}),
             "control_fd": theirs.fileno(),
             "host_fd": host_fd,
@@ -143,7 +151,9 @@ class Jail:
             json.dumps(settings),
         ]
         try:
-            command = _bwrap(walls.namespaces, slots, scratch_mb, package_paths) if walls.namespaces else []
+            command = (
+                _bwrap(walls.namespaces, slots, scratch_mb, [*package_paths, *executables]) if walls.namespaces else []
+            )
             self.process = subprocess.Popen(
                 [*command, *python],
                 stdin=subprocess.DEVNULL,
