@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -138,10 +139,14 @@ def run_eval(given: StageInput) -> dict[str, Any]:
         text = str(given.tokenizer.decode(token_ids, skip_special_tokens=True))
         return combined.sample(row.prompt, text, token_ids, dict(row.columns), row.row_id)
 
-    def start_grading(position: int, token_ids: list[int]) -> None:
+    def finished(position: int, token_ids: list[int]) -> None:
+        nonlocal num_tokens
         if combined.early and engine.can_stream:
             combined.early.start(position, sample(position, token_ids))
+        num_tokens += len(token_ids)
+        bar.advance(1, {"tok/s": f"{num_tokens / (time.perf_counter() - started_at):.0f}"})
 
+    started_at, num_tokens = time.perf_counter(), 0
     with StageProgress(given.stage.name, len(mine) * settings.num_samples, "completions", enabled=given.is_main) as bar:
         groups = engine.generate(
             prompts,
@@ -149,8 +154,7 @@ def run_eval(given: StageInput) -> dict[str, Any]:
             max_tokens=settings.max_completion_length,
             temperature=settings.temperature,
             top_p=settings.top_p,
-            on_progress=bar.advance,
-            on_finished=start_grading,
+            on_finished=finished,
         )
     completions = [completion for group in groups for completion in group]
     samples = [sample(position, completion.token_ids) for position, completion in enumerate(completions)]
