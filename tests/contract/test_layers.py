@@ -32,6 +32,8 @@ SLIM = [
     "reasoning_rl.scoring",
     "reasoning_rl.grading",
     "reasoning_rl.score_file",
+    "reasoning_rl.curriculum",
+    "reasoning_rl.difficulty",
     "reasoning_rl.run_dir",
     "reasoning_rl.launch",
     "reasoning_rl.progress",
