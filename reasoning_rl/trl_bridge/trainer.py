@@ -1,13 +1,15 @@
 """`ReasoningTrainer`: TRL's GRPOTrainer on the run's engine, with every rollout written down.
 
 The mathematics is TRL's. What it changes: the generation backend is an engine that is already running; after each rollout
-the completions, scores and advantages go to the ledger and the phase times to the metrics; and work that changes no
+the completions, scores and advantages go to the ledger and the phase times to the metrics; rows that could not be scored leave
+the loss (`void_rows`); and work that changes no
 gradient is left out (`savings`, pinned against TRL by tests/trl/test_savings.py).
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -17,10 +19,12 @@ from trl import GRPOConfig, GRPOTrainer
 
 from reasoning_rl.recipe import Savings
 from reasoning_rl.trl_bridge import savings as exact
+from reasoning_rl.trl_bridge import void_rows
 from reasoning_rl.trl_bridge.engine import Engine, EngineGeneration
 from reasoning_rl.trl_bridge.packing import IGNORED, can_pack, pack
 from reasoning_rl.trl_bridge.reward_func import CombinedReward, ledger_row
 from reasoning_rl.trl_bridge.streaming import RolloutStream, obstacle
+from reasoning_rl.trl_bridge.throughput import StepMeter
 from reasoning_rl.trl_bridge.weights import unwrapped
 
 logger = logging.getLogger(__name__)
@@ -71,6 +75,7 @@ class ReasoningTrainer(GRPOTrainer):
             generation_kwargs=args.generation_kwargs,
         )
 
+        self.meter = StepMeter(unwrapped(self.model))
         savings = savings or Savings()
         self._skips_idle_rows = savings.skip_idle_rows and self._idle_rows_are_idle()
         self._reuses_logprobs = savings.reuse_logprobs and self._is_aligned()
@@ -109,8 +114,15 @@ class ReasoningTrainer(GRPOTrainer):
         finally:
             self.vllm_importance_sampling_correction = correction
         self._zero_equal_groups(output["advantages"])
+        self._leave_out_void_rows(output)
+        self.meter.add_useful(output["advantages"])
         self._record(output["advantages"].tolist())
         return output
+
+    def _generate(self, prompts: list[Any]) -> tuple[Any, ...]:
+        result = super()._generate(prompts)
+        self.meter.add_sampled(result[1])
+        return result
 
     def _zero_equal_groups(self, advantages: torch.Tensor) -> None:
         """Makes the advantages of groups without variance exactly 0 and logs the share of the others."""
@@ -122,11 +134,19 @@ class ReasoningTrainer(GRPOTrainer):
             start = self.accelerator.process_index * len(advantages)
             advantages[torch.tensor(equal[start : start + len(advantages)], device=advantages.device)] = 0.0
 
+    def _leave_out_void_rows(self, output: dict[str, Any]) -> None:
+        """Takes what could not be scored out of masks and normaliser, on all ranks together."""
+        is_void = [item.total is None for _, item in self.reward.last]
+        num_tokens = void_rows.leave_out(output, torch.tensor(is_void, device=output["completion_mask"].device))
+        output["num_items_in_batch"] = output["num_items_in_batch"] - self.accelerator.gather(num_tokens).sum()
+
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        inputs = void_rows.without(inputs)
         kept, scale = inputs, 1.0
         if self._skips_idle_rows:
             kept = exact.select_rows(inputs, exact.trained_rows(inputs))
             scale = exact.loss_scale(self.loss_type, inputs, kept)
+        self.meter.add_trained(kept, only_useful=self._skips_idle_rows)
         needs_ratio = self.vllm_importance_sampling_correction and "importance_sampling_ratio" not in kept
         self._without_ratio = kept if needs_ratio else None
         return super()._compute_loss(model, kept) * scale
@@ -134,7 +154,12 @@ class ReasoningTrainer(GRPOTrainer):
     def _get_per_token_logps_and_entropies(
         self, model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, logits_to_keep: int, **kwargs: Any
     ) -> Any:
+        start = time.perf_counter()
         result = self._logps_and_entropies(model, input_ids, attention_mask, logits_to_keep, **kwargs)
+        if not torch.is_grad_enabled():  # old or reference log-probs, in a pass of their own
+            if torch.accelerator.is_available():
+                torch.accelerator.synchronize()
+            self.meter.add_seconds({"logprobs": time.perf_counter() - start})
         if self._without_ratio is not None:
             batch, self._without_ratio = self._without_ratio, None
             self._add_ratio(batch, result[0].detach())
@@ -187,14 +212,21 @@ class ReasoningTrainer(GRPOTrainer):
         )
         difference = (logprobs - sampling).abs()[mask.bool() & ~sampling.isnan()]
         ratio = batch["importance_sampling_ratio"]
+        local = torch.stack(
+            [
+                difference.mean(),  # NaN without a token, and left out of the means below
+                difference.max() if difference.numel() else difference.new_tensor(torch.nan),
+                ratio.mean(),
+            ]
+        )
+        mean, largest, ratio_mean = self.accelerator.gather(local.float()).view(-1, 3).T.cpu()
         metrics = self._metrics["train"]
-        if difference.numel():
-            metrics["sampling/sampling_logp_difference/mean"].append(difference.mean().item())
-            metrics["sampling/sampling_logp_difference/max"].append(difference.max().item())
-        metrics["sampling/importance_sampling_ratio/mean"].append(ratio.mean().item())
+        metrics["sampling/sampling_logp_difference/mean"].append(mean.nanmean().item())
+        metrics["sampling/sampling_logp_difference/max"].append(largest.nan_to_num(0.0).max().item())
+        metrics["sampling/importance_sampling_ratio/mean"].append(ratio_mean.nanmean().item())
 
     def _record(self, advantages: list[float]) -> None:
-        """Writes the rollouts down and moves the phase times into the metrics."""
+        """Writes the rollouts down and takes over the phase times."""
         rows = [
             {"step": self.state.global_step, **ledger_row(sample, scored), "advantage": advantage}
             for (sample, scored), advantage in zip(self.reward.last, advantages, strict=True)
@@ -202,10 +234,15 @@ class ReasoningTrainer(GRPOTrainer):
         rows = gather_object(rows)
         if self.accelerator.is_main_process:
             self.on_rollouts(rows)
+        self.meter.add_seconds({**self.vllm_generation.take_seconds(), "reward": self.reward.take_seconds()})
         metrics = self._metrics["train"]  # evaluation is a stage of its own, never the trainer's
-        for phase, seconds in self.vllm_generation.take_seconds().items():
-            metrics[f"time/{phase}_s"].append(seconds)
-        metrics["time/reward_s"].append(self.reward.take_seconds())
+        for name, count in self.reward.take_counts().items():
+            metrics[name].append(count)
         if grading := self.reward.take_grading_time():
             metrics["time/grading_s"].append(grading.busy_s)
             metrics["rewards/hidden_share"].append(grading.hidden_share)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if "loss" in logs:  # a step
+            logs |= self.meter.take()
+        super().log(logs, start_time)

@@ -33,6 +33,8 @@ SLIM = [
     "reasoning_rl.grading",
     "reasoning_rl.early_grading",
     "reasoning_rl.score_file",
+    "reasoning_rl.curriculum",
+    "reasoning_rl.difficulty",
     "reasoning_rl.run_dir",
     "reasoning_rl.launch",
     "reasoning_rl.progress",
