@@ -138,7 +138,9 @@ class ReasoningTrainer(GRPOTrainer):
         """Takes what could not be scored out of masks and normaliser, on all ranks together."""
         is_void = [item.total is None for _, item in self.reward.last]
         num_tokens = void_rows.leave_out(output, torch.tensor(is_void, device=output["completion_mask"].device))
-        output["num_items_in_batch"] = output["num_items_in_batch"] - cast(torch.Tensor, self.accelerator.gather(num_tokens)).sum()
+        output["num_items_in_batch"] = (
+            output["num_items_in_batch"] - cast(torch.Tensor, self.accelerator.gather(num_tokens)).sum()
+        )
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         inputs = void_rows.without(inputs)
