@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from reasoning_rl.sandbox.jail import Jail
-from reasoning_rl.sandbox.runs import Run, sealed
+from reasoning_rl.sandbox.runs import OVERLOAD, Run, sealed
 from reasoning_rl.sandbox.types import Failure, GradeResult, Limits, Outcome, Raised, RunResult, TestCode
 
 _MAX_VERDICT_BYTES = 1 << 18
@@ -24,7 +24,7 @@ class Grader:
 
     def __init__(self, jail: Jail, limits: Limits) -> None:
         self.jail, self.limits = jail, limits
-        self.has_served = False
+        self.has_served = self.is_resting = False
         self.connection, theirs = socket.socketpair()
         self.connection.setblocking(False)
         with theirs:
@@ -32,8 +32,9 @@ class Grader:
 
     def give(self, tests: TestCode, program: socket.socket) -> None:
         """Test code, and the connection to the program that it is for."""
-        if self.has_served:
+        if self.is_resting:
             self.run.resume()
+            self.is_resting = False
         options = json.dumps({"kind": tests.kind, "entry_point": tests.entry_point}).encode()
         try:
             file = sealed(options + b"\n" + tests.code.encode("utf-8", "surrogatepass"))
@@ -81,9 +82,11 @@ class Grader:
 
     def rest(self) -> None:
         """Waits for more, in the jail's keeping."""
-        self.has_served = True
         self.run.pause()
+        self.is_resting = True
         self.jail.idle.append(self)
+        if self.jail.is_closed:
+            self.jail.end_idle()
 
     def close(self) -> None:
         """Ends it and frees everything."""
@@ -145,14 +148,22 @@ def _attempt(program_jail: Jail, grader: Grader, source: bytes, tests: TestCode,
                     return None
                 if found is not None and found["more"]:
                     tests_end = RunResult(Outcome.EXITED)
+                    grader.has_served = is_kept = True
                     grader.rest()
-                    is_kept = True
                 else:
                     tests_end = grader.end(program)
-                return _verdict(is_called, found, tests_end, program.end())
+                end = program.end()
+                if (
+                    end.outcome is Outcome.TIME_LIMIT
+                    and end.cpu_s < limits.cpu_s
+                    and grader.run.queued_s > limits.wall_s / 2
+                ):  # it was not blocked but waited for its tests, which got no core
+                    end = replace(end, outcome=Outcome.SANDBOX_FAILURE, reason=OVERLOAD)
+                return _verdict(is_called, found, tests_end, end)
     finally:
         if not is_kept:
             grader.close()
+            Grader(grader.jail, grader.limits).rest()  # the next one, so that their number stays
 
 
 def _verdict(is_called: bool, found: dict[str, Any] | None, grader: RunResult, program: RunResult) -> GradeResult:

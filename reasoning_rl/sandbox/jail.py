@@ -113,6 +113,7 @@ class Jail:
         self.walls = walls
         self.num_runs = self.num_users = 0
         self.idle: list[Grader] = []  # processes of this jail that wait for test code
+        self.is_closed = False
         self._scratch: str | None = None
         if walls.namespaces:
             scratch = "/scratch"
@@ -199,10 +200,15 @@ class Jail:
         lines = os.pread(self._words, 2000, max(0, size - 2000)).decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else ""
 
-    def close(self) -> None:
-        """Ends everything in the jail and waits for it."""
+    def end_idle(self) -> None:
+        """Ends the processes that wait for test code."""
         while self.idle:
             self.idle.pop().close()
+
+    def close(self) -> None:
+        """Ends everything in the jail and waits for it."""
+        self.is_closed = True
+        self.end_idle()
         with contextlib.suppress(OSError):
             self.control.shutdown(socket.SHUT_RDWR)
         self.control.close()

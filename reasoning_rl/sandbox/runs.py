@@ -50,6 +50,7 @@ class Run:
         self.output = {"stdout": bytearray(), "stderr": bytearray()}
         self.result: RunResult | None = None
         self.has_overflowed = self.is_killed = False
+        self.queued_s = 0.0  # known at the end
         self._names: dict[int, str] = {}
         self._report: socket.socket | None = None
         self._poll = select.poll()
@@ -217,6 +218,7 @@ class Run:
         if "status" not in report or not (report["ready"] or was_stopped):
             self.fail(f"the program was not started: {report.get('problem')}")
             return
+        self.queued_s = report["queued_s"]
         outcome, reason = self._outcome(report)
         status = report["status"]
         self.result = RunResult(
@@ -241,7 +243,7 @@ class Run:
             return Outcome.TIME_LIMIT, f"blocked: {report['wall_s']:.2f} s elapsed, limit {limits.wall_s:g} s"
         if why == "overload":
             return Outcome.SANDBOX_FAILURE, OVERLOAD
-        if why == "host" and self.is_killed:
+        if why == "host" and self.is_killed and status == -signal.SIGKILL:  # else it ended just before
             return Outcome.EXITED, ""
         if status == 0:
             return Outcome.EXITED, ""

@@ -87,6 +87,7 @@ class Engine:
         #: Names of the weights that every sync must bring; of a hub id they are known from the first sync on.
         self._weight_names = frozenset(name for _, name in _names_in(Path(folder)))
         self.max_model_len: int = self.llm.llm_engine.model_config.max_model_len
+        self.max_num_seqs: int = self.llm.llm_engine.vllm_config.scheduler_config.max_num_seqs
         logger.info(
             "vLLM engine started in %.0f s (context %d tokens)", time.perf_counter() - start, self.max_model_len
         )

@@ -9,6 +9,7 @@ gradient is left out (`savings`, pinned against TRL by tests/trl/test_savings.py
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +24,7 @@ from reasoning_rl.trl_bridge.engine import Engine, EngineGeneration
 from reasoning_rl.trl_bridge.packing import IGNORED, can_pack, pack
 from reasoning_rl.trl_bridge.reward_func import CombinedReward, ledger_row
 from reasoning_rl.trl_bridge.streaming import RolloutStream, obstacle
+from reasoning_rl.trl_bridge.throughput import StepMeter
 from reasoning_rl.trl_bridge.weights import unwrapped
 
 logger = logging.getLogger(__name__)
@@ -73,6 +75,7 @@ class ReasoningTrainer(GRPOTrainer):
             generation_kwargs=args.generation_kwargs,
         )
 
+        self.meter = StepMeter(unwrapped(self.model))
         savings = savings or Savings()
         self._skips_idle_rows = savings.skip_idle_rows and self._idle_rows_are_idle()
         self._reuses_logprobs = savings.reuse_logprobs and self._is_aligned()
@@ -112,8 +115,14 @@ class ReasoningTrainer(GRPOTrainer):
             self.vllm_importance_sampling_correction = correction
         self._zero_equal_groups(output["advantages"])
         self._leave_out_void_rows(output)
+        self.meter.add_useful(output["advantages"])
         self._record(output["advantages"].tolist())
         return output
+
+    def _generate(self, prompts: list[Any]) -> tuple[Any, ...]:
+        result = super()._generate(prompts)
+        self.meter.add_sampled(result[1])
+        return result
 
     def _zero_equal_groups(self, advantages: torch.Tensor) -> None:
         """Makes the advantages of groups without variance exactly 0 and logs the share of the others."""
@@ -137,6 +146,7 @@ class ReasoningTrainer(GRPOTrainer):
         if self._skips_idle_rows:
             kept = exact.select_rows(inputs, exact.trained_rows(inputs))
             scale = exact.loss_scale(self.loss_type, inputs, kept)
+        self.meter.add_trained(kept, only_useful=self._skips_idle_rows)
         needs_ratio = self.vllm_importance_sampling_correction and "importance_sampling_ratio" not in kept
         self._without_ratio = kept if needs_ratio else None
         return super()._compute_loss(model, kept) * scale
@@ -144,7 +154,12 @@ class ReasoningTrainer(GRPOTrainer):
     def _get_per_token_logps_and_entropies(
         self, model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, logits_to_keep: int, **kwargs: Any
     ) -> Any:
+        start = time.perf_counter()
         result = self._logps_and_entropies(model, input_ids, attention_mask, logits_to_keep, **kwargs)
+        if not torch.is_grad_enabled():  # old or reference log-probs, in a pass of their own
+            if torch.accelerator.is_available():
+                torch.accelerator.synchronize()
+            self.meter.add_seconds({"logprobs": time.perf_counter() - start})
         if self._without_ratio is not None:
             batch, self._without_ratio = self._without_ratio, None
             self._add_ratio(batch, result[0].detach())
@@ -211,7 +226,7 @@ class ReasoningTrainer(GRPOTrainer):
         metrics["sampling/importance_sampling_ratio/mean"].append(ratio_mean.nanmean().item())
 
     def _record(self, advantages: list[float]) -> None:
-        """Writes the rollouts down and moves the phase times into the metrics."""
+        """Writes the rollouts down and takes over the phase times."""
         rows = [
             {"step": self.state.global_step, **ledger_row(sample, scored), "advantage": advantage}
             for (sample, scored), advantage in zip(self.reward.last, advantages, strict=True)
@@ -219,12 +234,15 @@ class ReasoningTrainer(GRPOTrainer):
         rows = gather_object(rows)
         if self.accelerator.is_main_process:
             self.on_rollouts(rows)
+        self.meter.add_seconds({**self.vllm_generation.take_seconds(), "reward": self.reward.take_seconds()})
         metrics = self._metrics["train"]  # evaluation is a stage of its own, never the trainer's
-        for phase, seconds in self.vllm_generation.take_seconds().items():
-            metrics[f"time/{phase}_s"].append(seconds)
-        metrics["time/reward_s"].append(self.reward.take_seconds())
         for name, count in self.reward.take_counts().items():
             metrics[name].append(count)
         if grading := self.reward.take_grading_time():
             metrics["time/grading_s"].append(grading.busy_s)
             metrics["rewards/hidden_share"].append(grading.hidden_share)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if "loss" in logs:  # a step
+            logs |= self.meter.take()
+        super().log(logs, start_time)

@@ -341,6 +341,9 @@ n! | n(n-1)!
 1011_{\text{two}} | 1011_2
 1100_{\text{base } 2} | 1100_2
 x < y | y > x
+x < y, y < z | x < y \text{ and } y < z
+|AB| = 5 | AB = 5
+-\infty < x < 3 | (-\infty, 3)
 a<b<c | c>b>a
 |z| \le 2 | [-2,2]
 (-\infty,-3)\cup(3,\infty) | |x|>3

@@ -36,7 +36,7 @@ from reasoning_rl_rewards.math_answer.values import equal, mp
 from reasoning_rl_rewards.math_answer.words import number_word
 
 #: A label that says something of a letter, `|x|`, `sin x`, and is no name.
-_OF_A_LETTER = re.compile(r"\||\\(?:sin|cos|tan)")
+_OF_A_LETTER = re.compile(r"\| \w \||\\(?:sin|cos|tan)")
 _FUNCTION = re.compile(r"(\w) \( ")
 _INFINITY = ("s", "\\infty")
 _INFINITIES = {"infinity": _INFINITY, "positive infinity": _INFINITY, "negative infinity": ("neg", _INFINITY)}
@@ -128,7 +128,7 @@ def _same_role(gold: Labelled, answer: Labelled) -> bool:
     if _is_letter(gold.label) and _is_letter(answer.label):
         return "y" in (gold.label, answer.label) and is_set_like(gold) and is_set_like(answer)
     names = [_FUNCTION.match(label) for label in (gold.label, answer.label)]
-    return not (names[0] and names[1] and names[0][1] != names[1][1])
+    return not (names[0] and names[1] and names[0][1].casefold() != names[1][1].casefold())
 
 
 def _is_letter(label: str) -> bool:

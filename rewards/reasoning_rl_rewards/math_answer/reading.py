@@ -158,7 +158,7 @@ def _list(tokens: Sequence[Token]) -> Value:
     words = {separator.text for separator in separators}
     items: list[Value] = [_list(part) for part in parts]
     names = {name for item in items if (name := variable(item))}
-    if len(names) < 2 and any(map(is_inequality, items)) and all(map(is_condition, items)):
+    if len(names) == 1 and any(map(is_inequality, items)) and all(map(is_condition, items)):
         if "or" in words:
             return SetOperation("cup", tuple(items))
         if "and" in words or excludes(items):
