@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from reasoning_rl.sandbox.jail import Jail
-from reasoning_rl.sandbox.runs import OVERLOAD, Run, sealed
+from reasoning_rl.sandbox.runs import Run, sealed
 from reasoning_rl.sandbox.types import Failure, GradeResult, Limits, Outcome, Raised, RunResult, TestCode
 
 _MAX_VERDICT_BYTES = 1 << 18
@@ -138,7 +138,8 @@ def _attempt(
 ) -> tuple[GradeResult | None, bool]:
     """The result, and whether the process for test code waits for more; else it has ended.
 
-    There is no result when one that had served before gave no verdict: a fresh one tells whose fault that is.
+    There is no result when one that had served before gave no verdict, other than by computing for too long: a fresh one
+    tells whose fault that is.
     """
     for_program, for_tests = socket.socketpair()
     is_kept = False
@@ -151,24 +152,15 @@ def _attempt(
                 for_tests.close()
                 is_called, found = grader.verdict(program)
                 program.kill()
-                if found is None and grader.has_served:
-                    grader.run.kill()
-                    grader.end(program)
-                    return None, False
                 if found is not None and found["more"]:
                     tests_end = RunResult(Outcome.EXITED)
                     grader.has_served = is_kept = True
                     grader.rest()
                 else:
                     tests_end = grader.end(program)
-                end = program.end()
-                if (
-                    end.outcome is Outcome.TIME_LIMIT
-                    and end.cpu_s < limits.cpu_s
-                    and grader.run.queued_s > limits.wall_s / 2
-                ):  # it was not blocked but waited for its tests, which got no core
-                    end = replace(end, outcome=Outcome.SANDBOX_FAILURE, reason=OVERLOAD)
-                return _verdict(is_called, found, tests_end, end), is_kept
+                    if found is None and grader.has_served and tests_end.cpu_s < grader.limits.cpu_s:
+                        return None, False
+                return _verdict(is_called, found, tests_end, program.end()), is_kept
     finally:
         if not is_kept:
             grader.close()
