@@ -200,10 +200,11 @@ def parsed(source: str, kind: str, names: tuple[str, ...]) -> Tests:
 def serve(desk: socket.socket) -> None:
     """Takes test code from the host, one after the other, while nothing of it stays.
 
-    Each comes as one byte with two descriptors: a file with a line of options (JSON) above the code, and the connection
+    It says that it is ready by one byte. Each comes as one byte with two descriptors: a file with a line of options (JSON) above the code, and the connection
     to the program. Back go the line `called`, at the first call of the program, and the verdict as a line of JSON.
     """
     first_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    desk.send(b"R")
     while True:
         _, fds, _, _ = socket.recv_fds(desk, 1, 2)
         if len(fds) != 2:

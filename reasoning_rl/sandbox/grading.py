@@ -13,14 +13,14 @@ from dataclasses import replace
 from typing import Any
 
 from reasoning_rl.sandbox.jail import Jail
-from reasoning_rl.sandbox.runs import OVERLOAD, Run, sealed
+from reasoning_rl.sandbox.runs import Run, sealed
 from reasoning_rl.sandbox.types import Failure, GradeResult, Limits, Outcome, Raised, RunResult, TestCode
 
 _MAX_VERDICT_BYTES = 1 << 18
 
 
 class Grader:
-    """A process for test code. Not shared between threads while it works."""
+    """A process for test code, ready to take it. Not shared between threads while it works."""
 
     def __init__(self, jail: Jail, limits: Limits) -> None:
         self.jail, self.limits = jail, limits
@@ -29,6 +29,8 @@ class Grader:
         self.connection.setblocking(False)
         with theirs:
             self.run = Run(jail, "grader", b"", b"", limits, {}, (theirs.fileno(),))
+        if self.run.wait(self.connection):
+            self.connection.recv(1)  # it is there; or this is empty, and it has ended
 
     def give(self, tests: TestCode, program: socket.socket) -> None:
         """Test code, and the connection to the program that it is for."""
@@ -106,11 +108,13 @@ def grade(program_jail: Jail, grader_jail: Jail, source: bytes, tests: TestCode,
         scratch_mb=0,
         processes=1,
     )
-    grader = _idle(grader_jail, test_limits)
-    result = _attempt(program_jail, grader, source, tests, limits) if grader else None
+    grader = _idle(grader_jail, test_limits) or Grader(grader_jail, test_limits)
+    result, is_kept = _attempt(program_jail, grader, source, tests, limits)
     if result is None:
-        result = _attempt(program_jail, Grader(grader_jail, test_limits), source, tests, limits)
+        result, is_kept = _attempt(program_jail, Grader(grader_jail, test_limits), source, tests, limits)
         assert result is not None
+    if not is_kept:
+        Grader(grader_jail, test_limits).rest()  # the next one, so that the number of processes stays
     return result
 
 
@@ -129,8 +133,14 @@ def _idle(jail: Jail, limits: Limits) -> Grader | None:
     return None
 
 
-def _attempt(program_jail: Jail, grader: Grader, source: bytes, tests: TestCode, limits: Limits) -> GradeResult | None:
-    """`None` when there is no verdict from a process that had served before: a fresh one tells whose fault that is."""
+def _attempt(
+    program_jail: Jail, grader: Grader, source: bytes, tests: TestCode, limits: Limits
+) -> tuple[GradeResult | None, bool]:
+    """The result, and whether the process for test code waits for more; else it has ended.
+
+    There is no result when one that had served before gave no verdict, other than by computing for too long: a fresh one
+    tells whose fault that is.
+    """
     for_program, for_tests = socket.socketpair()
     is_kept = False
     try:
@@ -142,28 +152,18 @@ def _attempt(program_jail: Jail, grader: Grader, source: bytes, tests: TestCode,
                 for_tests.close()
                 is_called, found = grader.verdict(program)
                 program.kill()
-                if found is None and grader.has_served:
-                    grader.run.kill()
-                    grader.end(program)
-                    return None
                 if found is not None and found["more"]:
                     tests_end = RunResult(Outcome.EXITED)
                     grader.has_served = is_kept = True
                     grader.rest()
                 else:
                     tests_end = grader.end(program)
-                end = program.end()
-                if (
-                    end.outcome is Outcome.TIME_LIMIT
-                    and end.cpu_s < limits.cpu_s
-                    and grader.run.queued_s > limits.wall_s / 2
-                ):  # it was not blocked but waited for its tests, which got no core
-                    end = replace(end, outcome=Outcome.SANDBOX_FAILURE, reason=OVERLOAD)
-                return _verdict(is_called, found, tests_end, end)
+                    if found is None and grader.has_served and tests_end.cpu_s < grader.limits.cpu_s:
+                        return None, False
+                return _verdict(is_called, found, tests_end, program.end()), is_kept
     finally:
         if not is_kept:
             grader.close()
-            Grader(grader.jail, grader.limits).rest()  # the next one, so that their number stays
 
 
 def _verdict(is_called: bool, found: dict[str, Any] | None, grader: RunResult, program: RunResult) -> GradeResult:

@@ -13,7 +13,10 @@ _BUILTINS = """
 abs all any bin bool bytes chr complex dict divmod enumerate filter float frozenset hash hex int isinstance len list map max
 min oct ord pow range repr reversed round set sorted str sum tuple zip
 """
-_STATEMENTS = (ast.Module, ast.Assert, ast.Expr, ast.Assign, ast.For, ast.If, ast.Pass, ast.Return, ast.FunctionDef)
+_STATEMENTS = (
+    *(ast.Module, ast.Assert, ast.Expr, ast.Assign, ast.AugAssign, ast.Pass, ast.FunctionDef, ast.Return),
+    *(ast.If, ast.For, ast.While, ast.Break, ast.Continue),
+)
 _EXPRESSIONS = (
     *(ast.Constant, ast.Name, ast.List, ast.Tuple, ast.Set, ast.Dict, ast.Starred, ast.Subscript, ast.Slice),
     *(ast.Compare, ast.BoolOp, ast.BinOp, ast.UnaryOp, ast.IfExp, ast.Call, ast.keyword, ast.Lambda),

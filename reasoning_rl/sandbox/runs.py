@@ -50,7 +50,6 @@ class Run:
         self.output = {"stdout": bytearray(), "stderr": bytearray()}
         self.result: RunResult | None = None
         self.has_overflowed = self.is_killed = False
-        self.queued_s = 0.0  # known at the end
         self._names: dict[int, str] = {}
         self._report: socket.socket | None = None
         self._poll = select.poll()
@@ -218,7 +217,6 @@ class Run:
         if "status" not in report or not (report["ready"] or was_stopped):
             self.fail(f"the program was not started: {report.get('problem')}")
             return
-        self.queued_s = report["queued_s"]
         outcome, reason = self._outcome(report)
         status = report["status"]
         self.result = RunResult(

@@ -27,8 +27,6 @@ from reasoning_rl.sandbox import confine, seccomp
 #: A child that has been there for this much longer than its wall limit, mostly queueing for a core, is given up.
 OVERLOAD_FACTOR, OVERLOAD_S = 10, 30.0
 PAUSE, RESUME = b"pause", b"resume"
-#: How long a run of less than this has queued does not matter to anybody.
-_SHORT_S = 0.1
 
 
 def main(settings: dict[str, Any], control_fd: int, host_fd: int) -> None:
@@ -249,8 +247,6 @@ class Zygote:
         return min(left_cpu / min(self.cores, limits["processes"]), left_wall)
 
     def reap(self, child: Child) -> None:
-        if time.monotonic() - child.started > _SHORT_S:
-            child.queued_s = _queued_s(child.pid) - child.queued_before_s
         pid, status, usage = os.wait4(child.pid, os.WNOHANG)
         if pid == 0:
             return

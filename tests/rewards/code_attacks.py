@@ -384,7 +384,6 @@ HONEST = (
     Program("main guard", "S", "def main():\n    a, b = map(int, input().split()); print(a + b); print(a * b)\nif __name__ == '__main__': main()", "AC"),
     Program("scratch file", "AS", "open('note.txt', 'w').write('7')\nassert open('note.txt').read() == '7'\n" + ret("a + b") + "if __name__ == '__main__':\n    a, b = map(int, input().split()); print(a + b); print(a * b)", "AC"),
     Program("standard library", "AP", "import decimal, fractions, heapq, re, json, bisect, collections, itertools, math, string, statistics, datetime, hashlib, copy, typing, dataclasses\n" + ret("int(decimal.Decimal(a) + b)"), "AC"),
-    Program("numpy", "AP", "import numpy as np\n" + ret("int(np.array([a, b]).sum())"), "AC", options=(("packages", ("numpy",)), ("memory_mb", 1024)), needs="numpy"),
     *(Program(f"returns {name}", "", f"def f(): return {expression}", "AC", (call("f", [], value),)) for name, expression, value in (
         ("a tuple", "(1, 'a', None)", (1, "a", None)), ("a set", "{1, 2}", {1, 2}), ("a dict with int keys", "{1: [2.5], 2: {}}", {1: [2.5], 2: {}}),
         ("bytes", "b'\\x00\\xff'", b"\x00\xff"), ("complex", "1 + 2j", 1 + 2j), ("nothing", "None", None), ("a nest", "[[[(1, {2: {3}})]]]", [[[(1, {2: {3}})]]]),
@@ -402,7 +401,55 @@ HONEST = (
     Program("suspicious words", "APS", "# import os, exit(0), multithreading\nX = 'import os; sys.exit(0)'\n" + ret("a + b") + "if __name__ == '__main__':\n    a, b = map(int, input().split()); print(a + b); print(a * b)", "AC"),
     Program("prints while called", "ACPU", "print('loaded')\n" + body("print(a)\nreturn a + b"), "AC"),
 )  # fmt: skip
-FIXED = (*EARLY, *LIES, *ORACLE, *STREAMS, *RESOURCES, *HONEST)
+GENERATED = (call("f", [3], [0, 1, 2], as_list=True),)
+GENERATORS = (
+    Program("generator without end", "", "def f(n):\n    while True: yield n", "RE|TL|ML", GENERATED),
+    Program("generator that sleeps", "", "import time\ndef f(n):\n    yield 0\n    time.sleep(60)", "TL", GENERATED, (("wall_s", 1.0),)),
+    Program("generator that ends the process", "", "def f(n):\n    yield from range(n)\n    raise SystemExit(0)", "RE", GENERATED),
+    Program("generator of lies", "", EQUALS_ALL.format("int") + "def f(n):\n    for i in range(n): yield E(i)", "RE|WA", GENERATED),
+    Program("generator that raises at its end", "", "def f(n):\n    yield from range(n)\n    raise ValueError", "RE|WA", GENERATED),
+    Program("generator where a value is asked for", "", "def f(n):\n    yield 3", "RE|WA", (call("f", [3], 3),)),
+    Program("generator in test code", "", "def f(n):\n    yield from range(n)", "RE|WA", asserts("f", "assert f(3) == [0, 1, 2]")),
+    Program("lazy map", "", "def f(n): return map(int, range(n))", "AC", GENERATED),
+    Program("generator behind a list", "", "def g(n):\n    yield from range(n)\ndef f(n): return list(g(n))", "AC", asserts("f", "assert f(3) == [0, 1, 2]")),
+)  # fmt: skip
+COUNT = "N = 0\ndef count():\n    global N\n    N += 1\n    return N\n"
+COUNTERS = (
+    Program("counts its calls, honestly", "ACPU", COUNT + body("count()\nreturn a + b"), "AC"),
+    Program("remembers its calls, honestly", "ACP", "import functools\n@functools.cache\n" + ret("a + b"), "AC"),
+    Program("right at the first call only", "ACP", COUNT + ret("a + b if count() == 1 else 0"), "WA|RE"),
+    Program("right but at the last call", "", COUNT + ret("a + b if count() < 4 else 0"), "WA|RE", tuple(FIXTURES["P"] * 2)),
+    Program("answers by number of call, kept in a file", "APC", body("open('n', 'a').write('x')\nreturn [3, 12][len(open('n').read()) % 2 - 1]"), "WA|RE"),
+    Program("answers by clock", "AP", "import time\nT = time.perf_counter()\n" + ret("[3, 12][time.perf_counter() - T > 0.0002]"), "WA|RE"),
+)  # fmt: skip
+
+
+def with_numpy(name: str, source: str, expected: str, fixtures: str = "AP") -> Program:
+    """A program that may import numpy."""
+    options = (("packages", ("numpy",)), ("memory_mb", 1024))
+    return Program(
+        f"numpy: {name}", fixtures, "import numpy as np\n" + source, expected, options=options, needs="numpy"
+    )
+
+
+NUMPY = (
+    with_numpy("honest", ret("int(np.array([a, b]).sum())"), "AC"),
+    with_numpy("linear algebra", ret("int(round(float(np.linalg.solve(np.eye(2), np.array([a, b])).sum())))"), "AC"),
+    with_numpy("random numbers", body("np.random.default_rng(0).random(9)\nreturn a + b"), "AC"),
+    with_numpy("scratch file", body("np.save('x.npy', np.array([a + b]))\nreturn int(np.load('x.npy')[0])"), "AC"),
+    with_numpy("its own integers", ret("np.int64(a + b)"), "RE|WA"),
+    with_numpy("its own truth", ret("np.True_"), "RE|WA"),
+    with_numpy("array", ret("np.array([a + b])"), "RE|WA"),
+    with_numpy("array that equals all", "class E(np.ndarray):\n    __eq__ = lambda s, o: True\n" + ret("np.zeros(1).view(E)"), "RE|WA"),
+    with_numpy("patched comparison", ret("0", "np.equal = np.isclose = np.allclose = lambda *a, **k: True"), "WA"),
+    with_numpy("memory", ret("int(np.ones(1 << 28).sum())"), "ML|RE"),
+    with_numpy("pickled file", "import os\nclass R:\n    def __reduce__(s): return os.system, ('touch /tmp/pwned',)\n" + body("np.save('x.npy', np.array([R()], dtype=object))\nnp.load('x.npy', allow_pickle=True)\nreturn 0"), "WA|RE"),
+    with_numpy("host files", body("return int(np.fromfile('/etc/passwd', dtype=np.uint8).sum() * 0) + a + b"), "RE"),
+    with_numpy("other packages", body("import os\nd = os.path.dirname(os.path.dirname(np.__file__))\nopen(d + '/pytest/__init__.py').read()\nimport pytest\nreturn a + b"), "RE"),
+    with_numpy("writes to the package", body("open(np.__file__, 'a').write('x')\nreturn a + b"), "RE"),
+    Program("numpy where it is not given", "A", "import numpy\n" + ret("a + b"), "RE", needs="numpy"),
+)  # fmt: skip
+FIXED = (*EARLY, *LIES, *ORACLE, *STREAMS, *RESOURCES, *HONEST, *GENERATORS, *COUNTERS, *NUMPY)
 
 
 def wrong_verdicts(

@@ -6,12 +6,13 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from cases import CASES, LIMITS, Case, verdict
 
-from reasoning_rl.sandbox import LocalSandbox
+from reasoning_rl.sandbox import LocalSandbox, Outcome
 from reasoning_rl.sandbox.jail import bwrap_path
 from reasoning_rl.sandbox.local import MAX_PROGRAM_BYTES
 
@@ -84,6 +85,38 @@ def elsewhere(*command: str, **environment: str) -> dict[str, object]:
     )
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout)
+
+
+PTRACE = """
+import ctypes, json, os
+from reasoning_rl.sandbox import LocalSandbox, Outcome
+trace_me = "import ctypes; c = ctypes.CDLL(None, use_errno=True); print(c.ptrace(0, 0, 0, 0), ctypes.get_errno())"
+with LocalSandbox() as sandbox:
+    programs = {
+        "itself": trace_me,
+        "the parent": "import ctypes, os; ctypes.CDLL(None).ptrace(16, os.getppid(), 0, 0); print(1)",
+        "memory": "import ctypes, os; ctypes.CDLL(None).syscall(310, os.getppid(), 0, 0, 0, 0, 0); print(1)",
+        "honest": "print(1)",
+    }
+    found = {name: sandbox.run(program).outcome for name, program in programs.items()}
+    tier = sandbox.tier.name
+c = ctypes.CDLL(None, use_errno=True)
+print(json.dumps({"tier": tier, "found": found, "outside": c.ptrace(0, 0, 0, 0)}))
+"""
+
+
+@pytest.mark.parametrize(("docker", "outside"), [("", 0), ("old", -1)])
+def test_ptrace_in_a_container(docker: str, outside: int) -> None:
+    """Outside the sandbox the container allows it or refuses it with an error; in the sandbox it ends the program."""
+    command = [sys.executable, str(HERE / "docker_like.py"), sys.executable, "-c", PTRACE]
+    done = subprocess.run(command, env={**os.environ, "DOCKER_LIKE": docker}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    violation = Outcome.SECURITY_VIOLATION
+    assert json.loads(done.stdout) == {
+        "tier": "T2",
+        "found": {"itself": violation, "the parent": violation, "memory": violation, "honest": Outcome.EXITED},
+        "outside": outside,
+    }
 
 
 @pytest.mark.slow
