@@ -177,7 +177,8 @@ class ChoosingTrainer(ReasoningTrainer):
         assert isinstance(self.args, GRPOConfig)
         # Rollouts are not saved; amid their batch, its prompts are sampled again.
         is_amid_batch = self._step % ((self.args.steps_per_generation or 1) * self.num_iterations)
-        self.state.stateful_callbacks[STATE_KEY] = self._before_batch if is_amid_batch else self.state_of_prompts()
+        saved: Any = self.state.stateful_callbacks  # a mapping, once the trainer runs
+        saved[STATE_KEY] = self._before_batch if is_amid_batch else self.state_of_prompts()
         super()._save_checkpoint(model, trial)
 
 
@@ -188,6 +189,6 @@ class _TakeUpState(TrainerCallback):
         self.trainer = trainer
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        saved: Any = (state.stateful_callbacks or {}).get(STATE_KEY)
-        if saved:
-            self.trainer.load_state_of_prompts(saved)
+        saved: Any = state.stateful_callbacks
+        if saved and STATE_KEY in saved:
+            self.trainer.load_state_of_prompts(saved[STATE_KEY])
