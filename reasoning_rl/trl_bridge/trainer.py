@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import torch
 from accelerate.utils import gather_object
@@ -138,9 +138,8 @@ class ReasoningTrainer(GRPOTrainer):
         """Takes what could not be scored out of masks and normaliser, on all ranks together."""
         is_void = [item.total is None for _, item in self.reward.last]
         num_tokens = void_rows.leave_out(output, torch.tensor(is_void, device=output["completion_mask"].device))
-        output["num_items_in_batch"] = (
-            output["num_items_in_batch"] - cast(torch.Tensor, self.accelerator.gather(num_tokens)).sum()
-        )
+        gathered: Any = self.accelerator.gather(num_tokens)
+        output["num_items_in_batch"] = output["num_items_in_batch"] - gathered.sum()
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         inputs = void_rows.without(inputs)
@@ -221,7 +220,7 @@ class ReasoningTrainer(GRPOTrainer):
                 ratio.mean(),
             ]
         )
-        gathered = cast(torch.Tensor, self.accelerator.gather(local.float()))
+        gathered: Any = self.accelerator.gather(local.float())
         mean, largest, ratio_mean = gathered.view(-1, 3).T.cpu()
         metrics = self._metrics["train"]
         metrics["sampling/sampling_logp_difference/mean"].append(mean.nanmean().item())

@@ -32,6 +32,7 @@ SLIM = [
     "reasoning_rl.scoring",
     "reasoning_rl.grading",
     "reasoning_rl.early_grading",
+    "reasoning_rl.processes",
     "reasoning_rl.score_file",
     "reasoning_rl.curriculum",
     "reasoning_rl.difficulty",
