@@ -29,6 +29,13 @@ pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
 FLOAT32 = (1e-5, 1e-4)  # mean and largest gap of log-probs, docs/weight-sync.md
 STEPS = 2
+ENGINE = {  # by itself vLLM would sample in bfloat16
+    "dtype": "float32",
+    "max_model_len": 128,
+    "enforce_eager": True,
+    "kv_cache_memory_bytes": 1 << 28,
+    "max_num_seqs": 16,
+}
 
 Recipe = Callable[..., Path]
 
@@ -51,7 +58,7 @@ def several(recipe: Recipe, config: str, number: int, policy: str = "lora", **se
             {"name": "after", "kind": "eval"},
         ],
         launch={"config_file": str(ACCELERATE_CONFIGS / f"{config}.yaml"), "num_processes": number},
-        **sections,
+        **{"vllm": ENGINE, **sections},
     )
 
 
