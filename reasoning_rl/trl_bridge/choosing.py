@@ -177,7 +177,8 @@ class ChoosingTrainer(ReasoningTrainer):
         assert isinstance(self.args, GRPOConfig)
         # Rollouts are not saved; amid their batch, its prompts are sampled again.
         is_amid_batch = self._step % ((self.args.steps_per_generation or 1) * self.num_iterations)
-        self.state.stateful_callbacks[STATE_KEY] = self._before_batch if is_amid_batch else self.state_of_prompts()
+        saved: Any = self.state.stateful_callbacks  # a dict by name here; annotated as the list that it is made of
+        saved[STATE_KEY] = self._before_batch if is_amid_batch else self.state_of_prompts()
         super()._save_checkpoint(model, trial)
 
 
@@ -188,6 +189,6 @@ class _TakeUpState(TrainerCallback):
         self.trainer = trainer
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        saved: Any = (state.stateful_callbacks or {}).get(STATE_KEY)
-        if saved:
-            self.trainer.load_state_of_prompts(saved)
+        states: Any = state.stateful_callbacks or {}
+        if STATE_KEY in states:
+            self.trainer.load_state_of_prompts(states[STATE_KEY])

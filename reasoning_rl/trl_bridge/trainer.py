@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate.utils import gather_object
@@ -138,7 +138,9 @@ class ReasoningTrainer(GRPOTrainer):
         """Takes what could not be scored out of masks and normaliser, on all ranks together."""
         is_void = [item.total is None for _, item in self.reward.last]
         num_tokens = void_rows.leave_out(output, torch.tensor(is_void, device=output["completion_mask"].device))
-        output["num_items_in_batch"] = output["num_items_in_batch"] - self.accelerator.gather(num_tokens).sum()
+        output["num_items_in_batch"] = (
+            output["num_items_in_batch"] - cast(torch.Tensor, self.accelerator.gather(num_tokens)).sum()
+        )
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         inputs = void_rows.without(inputs)
@@ -219,7 +221,8 @@ class ReasoningTrainer(GRPOTrainer):
                 ratio.mean(),
             ]
         )
-        mean, largest, ratio_mean = self.accelerator.gather(local.float()).view(-1, 3).T.cpu()
+        gathered = cast(torch.Tensor, self.accelerator.gather(local.float()))
+        mean, largest, ratio_mean = gathered.view(-1, 3).T.cpu()
         metrics = self._metrics["train"]
         metrics["sampling/sampling_logp_difference/mean"].append(mean.nanmean().item())
         metrics["sampling/sampling_logp_difference/max"].append(largest.nan_to_num(0.0).max().item())
