@@ -127,7 +127,7 @@ def one_round(
     scored = early.score_batch(samples)
     both_s = time.perf_counter() - start
     assert streamed == alone, "the same seed gave other completions, so the times cannot be compared"
-    assert [item.total for item in scored] == [1.0] * len(samples)
+    assert [item.total for item in scored] == [1.0] * len(samples), "a reward failed"
     lengths = [len(token_ids) for token_ids in completions]
     return {
         "sampling_s": round(sampling_s, 3),

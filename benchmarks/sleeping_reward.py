@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from reasoning_rl.api import Sample
+from reasoning_rl.api import Sample, Score
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +18,6 @@ class Sleep:
         """Nothing is shared between equal completions."""
         return None
 
-    def __call__(self, sample: Sample) -> float:
+    def __call__(self, sample: Sample) -> Score:
         time.sleep(self.seconds)
-        return 1.0
+        return Score.correct()

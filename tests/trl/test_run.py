@@ -139,10 +139,13 @@ def test_a_second_ctrl_c_while_completions_are_graded_leaves_nothing(
         time.sleep(0.1)
     below = descendants(process.pid)
     assert len(below) >= 7  # the trainer, three wardens, three graders
-    for _ in range(2):
-        os.killpg(process.pid, signal.SIGINT)
-        time.sleep(2.0)  # two signals at once would count as one
-    _, stderr = process.communicate(timeout=120)
+    try:
+        for _ in range(2):
+            os.killpg(process.pid, signal.SIGINT)
+            time.sleep(2.0)  # two signals at once would count as one
+        _, stderr = process.communicate(timeout=120)
+    finally:
+        process.kill()  # where it has not ended, what is below it ends too
     assert process.returncode == 130, stderr[-3000:]
     deadline = time.monotonic() + 30
     while (left := [pid for pid in below if is_running(pid)]) and time.monotonic() < deadline:
