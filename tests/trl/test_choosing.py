@@ -206,7 +206,8 @@ def test_nothing_changes_where_every_group_is_mixed(make_trainer: Callable[..., 
     ]
     assert drop_times[0] == drop_times[1] and len(plain_rows) == 16
     theirs, ours = plain._metrics["train"], trainer._metrics["train"]
-    assert {key: ours[key] for key in theirs} == theirs
+    compared = [key for key in theirs if not key.startswith("time/")]
+    assert len(compared) > 15 and {key: ours[key] for key in compared} == {key: theirs[key] for key in compared}
     assert ours["prompts/rounds"] == [1] and ours["prompts/sampled"] == [4] and ours["prompts/dropped"] == [0]
 
 
