@@ -1,7 +1,6 @@
 """One arm of a comparison with stock TRL, in a process of its own: `python benchmarks/arm.py JOB.json`.
 
-All arms get the same model, LoRA, optimiser, prompts in the same order, rewards, seed before each rollout, threads and
-cache sizes. Ours go through the very function that runs a recipe's `grpo` stage; nothing of this project is loaded into
+All arms get the same model, LoRA, optimiser, prompts in the same order, rewards, seed before each rollout and threads. Ours go through the very function that runs a recipe's `grpo` stage; nothing of this project is loaded into
 the processes of the stock arms that changes TRL.
 """
 
@@ -22,13 +21,15 @@ import digits
 import torch
 import watch
 from datasets import Dataset
-from jobs import GROUP, KV_CACHE_GIB, PROMPTS, Case, Goal, Job
+from jobs import GROUP, PROMPTS, Case, Goal, Job
 from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 from trl.generation import vllm_generation
 
 CONTEXT = 256
+#: Of our engine; enough for all sequences of a step. TRL's has jobs.KV_CACHE_GIB, the least that vLLM's variable can say.
+KV_CACHE_MIB = 256
 LORA = {"r": 16, "lora_alpha": 32, "target_modules": "all-linear"}
 #: Metrics of TRL that are kept with each step.
 LOGGED = (
@@ -95,7 +96,7 @@ class Stock:
                 use_vllm=True,
                 vllm_mode="colocate",
                 vllm_max_model_length=CONTEXT,
-                **_arguments(case, case.stock_batch),
+                **_arguments(case),
             ),
             train_dataset=Dataset.from_list(
                 [{**row, "prompt": [{"role": "user", "content": row["prompt"]}]} for row in rows]
@@ -216,12 +217,12 @@ def _one_engine(llm: Any) -> Callable[..., Any]:
     return engine
 
 
-def _arguments(case: Case, batch: int) -> dict[str, Any]:
+def _arguments(case: Case) -> dict[str, Any]:
     """What both trainers get."""
     return {
         "max_steps": case.warm_up + case.steps,
-        "per_device_train_batch_size": batch,
-        "gradient_accumulation_steps": PROMPTS * GROUP // batch,
+        "per_device_train_batch_size": case.batch,
+        "gradient_accumulation_steps": PROMPTS * GROUP // case.batch,
         "num_generations": GROUP,
         "max_completion_length": case.max_tokens,
         "learning_rate": case.learning_rate,
@@ -236,7 +237,7 @@ def _arguments(case: Case, batch: int) -> dict[str, Any]:
 
 def _recipe(job: Job, case: Case, folder: Path) -> dict[str, Any]:
     here = Path(__file__).parent / "digits.py"
-    arguments = _arguments(case, PROMPTS * GROUP)
+    arguments = _arguments(case)
     options = {"ask": case.ask, "half_idle": case.half_idle}
     return {
         "run": {"dir": str(folder / "run"), "seed": job.seed},
@@ -249,7 +250,7 @@ def _recipe(job: Job, case: Case, folder: Path) -> dict[str, Any]:
         "vllm": {
             "max_model_len": CONTEXT,
             "enforce_eager": True,
-            "kv_cache_memory_bytes": KV_CACHE_GIB << 30,
+            "kv_cache_memory_bytes": KV_CACHE_MIB << 20,
             "max_num_seqs": PROMPTS * GROUP,
             "max_num_batched_tokens": 4096,  # as TRL sets it
         },

@@ -32,8 +32,8 @@ class Case:
     warm_up: int = 1
     steps: int = 3
     learning_rate: float = 1e-5
-    stock_batch: int = PROMPTS * GROUP
-    """Micro-batch of the stock arms; ours take all completions of a step at once."""
+    batch: int = PROMPTS * GROUP
+    """Micro-batch; the rest of a step's completions is accumulated."""
 
 
 @dataclass(frozen=True)

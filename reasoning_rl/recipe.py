@@ -148,6 +148,9 @@ class Savings(Section):
     pack_prompts: bool = True
     """Compute what sequences have in common once: the system text, and each prompt for all of its completions; without
     padding. Models with window or linear attention fall back. For `sft` stages too."""
+    whole_groups: bool = True
+    """With several micro-batches to an optimiser step: completions of a prompt into the same one, idle rows last, so that
+    small micro-batches (less memory) save as much. Not for `bnpo`, whose loss depends on the micro-batches."""
 
 
 class Eval(Section):

@@ -6,6 +6,7 @@ in the recipe's `savings` section.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -77,6 +78,36 @@ def select_rows(inputs: Mapping[str, Any], rows: torch.Tensor) -> dict[str, Any]
         if isinstance(value, torch.Tensor) and value.dim() == 2 and value.size(1) == width and "prompt" not in key:
             kept[key] = value[:, :completion_length]  # padded on the right
     return kept
+
+
+def whole_groups(batches: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The micro-batches of one optimiser step with their rows sorted: completions of a prompt beside each other, short
+    ones first, idle ones last. The sum of the losses stays as it is where each of them is a sum or a mean over equally
+    many rows; TRL shuffles the rows, so that no packed row finds a prompt twice."""
+    sizes = [batch["completion_mask"].size(0) for batch in batches]
+    rows = {key: _joined([batch[key] for batch in batches]) for key in batches[0]}
+    length = rows["completion_mask"].sum(dim=1)
+    is_idle = (rows["advantages"] == 0) | (length == 0)
+    prompts = [
+        tuple(ids[mask].tolist()) for ids, mask in zip(rows["prompt_ids"], rows["prompt_mask"].bool(), strict=True)
+    ]
+    order = sorted(range(sum(sizes)), key=lambda row: (bool(is_idle[row]), prompts[row], int(length[row])))
+    ends = itertools.accumulate(sizes)
+    parts = [order[end - size : end] for size, end in zip(sizes, ends, strict=True)]
+    return [{key: _picked(value, part) for key, value in rows.items()} for part in parts]
+
+
+def _joined(values: Sequence[Any]) -> Any:
+    first = values[0]
+    if isinstance(first, torch.Tensor) and first.dim():
+        return torch.cat(list(values))
+    return [item for value in values for item in value] if isinstance(first, list) else first
+
+
+def _picked(value: Any, rows: list[int]) -> Any:
+    if isinstance(value, torch.Tensor) and value.dim():
+        return value[torch.tensor(rows, device=value.device)]
+    return [value[row] for row in rows] if isinstance(value, list) else value
 
 
 def loss_scale(loss_type: str, inputs: Mapping[str, Any], kept: Mapping[str, Any]) -> float:

@@ -71,16 +71,18 @@ class ReasoningTrainer(GRPOTrainer):
         self._skips_idle_rows = savings.skip_idle_rows and self._idle_rows_are_idle()
         self._reuses_logprobs = savings.reuse_logprobs and self._is_aligned()
         self._packs = savings.pack_prompts and can_pack(unwrapped(self.model).config)
+        self._sorts_rows = (
+            savings.whole_groups and self._is_aligned() and self._rows_add_up() and self.loss_type != "bnpo"
+        )
         self._without_ratio: dict[str, Any] | None = None  # the micro-batch whose ratio is still to be computed
+
+    def _rows_add_up(self) -> bool:
+        """Whether no row's part of the loss depends on the rows beside it."""
+        return not self._entropy_bonus_enabled and not self.aux_loss_enabled and self.top_entropy_quantile >= 1.0
 
     def _idle_rows_are_idle(self) -> bool:
         """Whether a row without advantage has no other way into the loss."""
-        return (
-            self.beta == 0.0
-            and not self._entropy_bonus_enabled
-            and not self.aux_loss_enabled
-            and self.top_entropy_quantile >= 1.0
-        )
+        return self.beta == 0.0 and self._rows_add_up()
 
     def _is_aligned(self) -> bool:
         """Whether the training forward pass sees the very weights that sampled, so that its log-probs are the old ones."""
@@ -88,6 +90,15 @@ class ReasoningTrainer(GRPOTrainer):
         generate_every = (self.args.steps_per_generation or 1) * self.num_iterations
         assert self.model is not None
         return self.args.gradient_accumulation_steps % generate_every == 0 and not exact.has_dropout(self.model)
+
+    def _prepare_inputs(self, generation_batch: Any) -> Any:
+        before = self._buffered_inputs
+        inputs = super()._prepare_inputs(generation_batch)
+        batches = self._buffered_inputs
+        if batches is before or batches is None or len(batches) < 2 or not self._sorts_rows:
+            return inputs
+        self._buffered_inputs = exact.whole_groups(batches)  # pyright: ignore[reportAttributeAccessIssue]
+        return self._buffered_inputs[self._step % len(batches)]
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         correction = self.vllm_importance_sampling_correction

@@ -77,6 +77,8 @@ def _merged(weight: torch.Tensor, layer: LoraLayer, name: str) -> torch.Tensor:
             raise EngineError(f"{name}: DoRA and lora_bias have no W + s·B·A; remove them from the lora section")
         up, down = layer.lora_B[adapter].weight, layer.lora_A[adapter].weight
         assert isinstance(up, torch.Tensor) and isinstance(down, torch.Tensor)
-        delta = up.float() @ down.float()
-        total = total + layer.scaling[adapter] * (delta.T if getattr(layer, "fan_in_fan_out", False) else delta)
+        up, down = up.float(), down.float()
+        if getattr(layer, "fan_in_fan_out", False):
+            up, down = down.T, up.T
+        total = torch.addmm(total, up, down, alpha=layer.scaling[adapter])
     return total.to(weight.dtype)

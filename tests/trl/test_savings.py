@@ -51,13 +51,12 @@ def make_trainer(
         use_cpu=True,
         bf16=False,
         report_to="none",
-        per_device_train_batch_size=16,
         num_generations=4,
         max_completion_length=12,
         gradient_checkpointing=False,
         remove_unused_columns=False,
         vllm_importance_sampling_clip_max=3.0,
-        **args,
+        **{"per_device_train_batch_size": 16, **args},
     )
     return ReasoningTrainer(
         engine=engine,
