@@ -68,6 +68,10 @@ class StageProgress:
         """Moves on by `by` units and shows some figures, already formatted."""
         self.set(self.done + by, shown)
 
+    def show(self, shown: Mapping[str, str]) -> None:
+        """Shows some figures, already formatted, without moving on."""
+        self.set(self.done, shown)
+
     def set(self, done: int, shown: Mapping[str, str] | None = None) -> None:
         """Sets the position."""
         self.done = done

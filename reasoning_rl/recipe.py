@@ -121,8 +121,11 @@ class Scoring(Section):
     """How completions are graded, and when grading counts as broken."""
 
     num_workers: int | None = Field(default=None, ge=0, le=256)
-    """Grading processes for each process of the run. Default: one per core, at most 8. 0 grades inside the trainer,
-    without deadlines, so that one completion can hang the run: for debugging only."""
+    """Grading processes for each process of the run. Default: one per core, at most 8. A reward that waits (for a judge, a
+    server) holds its process meanwhile: give it at least completions × seconds each / seconds of sampling. 0 grades
+    inside the trainer, without deadlines, so that one completion can hang the run: for debugging only."""
+    stream: bool = True
+    """Grade each completion as soon as it is sampled, while others still are (docs/performance.md). Off: after the last."""
     timeout_s: float = Field(default=5.0, gt=0, allow_inf_nan=False)
     """Seconds that a reward may take for one completion, unless it or the recipe says otherwise. Then its process is
     killed and the score is 0 (or none, when the process was not computing)."""

@@ -40,6 +40,10 @@ class Metrics(TrainerCallback):
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self.progress.set(state.global_step)
 
+    def on_sampled(self, num_sampled: int, num_completions: int, tokens_per_s: float) -> None:
+        """Shows how far the sampling of a step is."""
+        self.progress.show({"sampled": f"{num_sampled}/{num_completions}", "tok/s": f"{tokens_per_s:.0f}"})
+
     def on_log(
         self,
         args: TrainingArguments,

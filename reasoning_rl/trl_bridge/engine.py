@@ -26,6 +26,7 @@ from trl.trainer.utils import ensure_master_addr_port
 
 from reasoning_rl.errors import EngineError
 from reasoning_rl.recipe import Recipe
+from reasoning_rl.trl_bridge.streaming import RolloutStream
 from reasoning_rl.trl_bridge.weights import merged_tensors
 
 logger = logging.getLogger(__name__)
@@ -33,6 +34,10 @@ logger = logging.getLogger(__name__)
 # Warnings at every start and sync that name nothing to act on; load_weights does its own, stricter check.
 for _name in ("v1.worker.cpu_worker", "model_executor.model_loader.reload.layerwise", "utils.torch_utils"):
     logging.getLogger(f"vllm.{_name}").setLevel(logging.ERROR)
+
+
+#: Gets the position of a completion in its batch and its token ids, as soon as it is finished.
+OnFinished = Callable[[int, list[int]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,8 @@ class Engine:
                 self.llm = LLM(**arguments)
         except (ValueError, RuntimeError, TypeError) as error:
             raise EngineError(f"vllm: the engine does not start with {recipe.vllm}: {error}") from error
+        #: Whether requests can be followed one by one; not where several processes share an engine's step.
+        self.can_stream: bool = self.llm.llm_engine.vllm_config.parallel_config.world_size == 1
         #: Names of the weights that every sync must bring; of a hub id they are known from the first sync on.
         self._weight_names = frozenset(name for _, name in _names_in(Path(folder)))
         self.max_model_len: int = self.llm.llm_engine.model_config.max_model_len
@@ -116,22 +123,46 @@ class Engine:
         temperature: float = 1.0,
         top_p: float = 1.0,
         on_progress: Callable[[int], None] | None = None,
+        on_finished: OnFinished | None = None,
     ) -> list[list[SampledCompletion]]:
-        """`num_samples` completions for each prompt (token ids), in order. `on_progress` gets the number just finished."""
+        """`num_samples` completions for each prompt (token ids), in order.
+
+        `on_progress` gets the number just finished; `on_finished` each completion as it is finished, at
+        `number of its prompt × num_samples + number of its sample`.
+        """
         from vllm import SamplingParams
 
-        parameters = SamplingParams(
-            n=num_samples, temperature=temperature, top_p=top_p, max_tokens=max_tokens, logprobs=0
-        )
-        self.llm.enqueue([{"prompt_token_ids": p} for p in prompts], sampling_params=parameters, use_tqdm=False)
-        finished: dict[int, list[SampledCompletion]] = {}
-        while self.llm.llm_engine.has_unfinished_requests():
-            for output in self.llm.llm_engine.step():
-                if output.finished:
-                    finished[int(output.request_id)] = [_sampled(completion) for completion in output.outputs]  # pyright: ignore
-                    if on_progress:
-                        on_progress(num_samples)
-        return [finished[request] for request in sorted(finished)]
+        def hand_on(position: int, token_ids: list[int]) -> None:
+            if on_finished:
+                on_finished(position, token_ids)
+            if on_progress:
+                on_progress(1)
+
+        parameters = SamplingParams(temperature=temperature, top_p=top_p, max_tokens=max_tokens, logprobs=0)
+        requests = [{"prompt_token_ids": prompt} for prompt in prompts for _ in range(num_samples)]
+        sampled = [_sampled(output.outputs[0]) for output in self.run(requests, parameters, hand_on)]
+        return [sampled[start : start + num_samples] for start in range(0, len(sampled), num_samples)]
+
+    def run(self, requests: Sequence[Any], parameters: Any, on_finished: OnFinished) -> list[Any]:
+        """What `LLM.generate` returns for single samples, in order, with each handed on as soon as it is finished.
+
+        The engine takes the same steps on the same batches. When anything goes wrong, Ctrl-C included, no request is left.
+        """
+        engine = self.llm.llm_engine
+        first = self.llm.request_counter.counter
+        request_ids = self.llm.enqueue(requests, sampling_params=parameters, use_tqdm=False)
+        outputs: dict[int, Any] = {}
+        try:
+            while engine.has_unfinished_requests():
+                for output in engine.step():
+                    if output.finished:
+                        position = int(output.request_id) - first
+                        outputs[position] = output
+                        on_finished(position, list(output.outputs[0].token_ids))  # pyright: ignore
+        except BaseException:
+            engine.abort_request(request_ids, internal=True)
+            raise
+        return [outputs[position] for position in range(len(request_ids))]
 
     def score(self, prompts: Sequence[list[int]], completions: Sequence[list[int]]) -> list[list[float]]:
         """The engine's log-probs of given completions, each token given all before it; for tests of the weight sync."""
@@ -154,8 +185,10 @@ class EngineGeneration(VLLMGeneration):
     """TRL's generation backend on an engine that is already running.
 
     Overrides where the engine comes from, how weights are named and how they are pushed; sampling is TRL's own.
-    `seconds` collects the time of the current step by phase.
+    `seconds` collects the time of the current step by phase. With a `stream`, completions are handed on one by one.
     """
+
+    stream: RolloutStream | None = None
 
     def __init__(self, engine: Engine, model: nn.Module, accelerator: Accelerator, **kwargs: Any) -> None:
         self.engine = engine
@@ -177,6 +210,9 @@ class EngineGeneration(VLLMGeneration):
 
     def generate(self, *args: Any, **kwargs: Any) -> tuple:
         start = time.perf_counter()
+        if self.stream:
+            self.stream.start()
+            self.llm = OneByOne(self.engine, self.stream.hand_on)
         try:
             return super().generate(*args, **kwargs)
         finally:
@@ -186,6 +222,18 @@ class EngineGeneration(VLLMGeneration):
         """The seconds since the last call, by phase."""
         taken, self.seconds = self.seconds, dict.fromkeys(self.seconds, 0.0)
         return taken
+
+
+@dataclass(frozen=True, slots=True)
+class OneByOne:
+    """What TRL's generation backend takes for vLLM: answers like `LLM.generate` and hands finished completions on."""
+
+    engine: Engine
+    on_finished: OnFinished
+
+    def generate(self, prompts: Sequence[Any], sampling_params: Any, use_tqdm: bool) -> list[Any]:
+        """See `Engine.run`."""
+        return self.engine.run(prompts, sampling_params, self.on_finished)
 
 
 @contextmanager

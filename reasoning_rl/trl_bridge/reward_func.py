@@ -14,7 +14,9 @@ from typing import Any, Protocol
 from accelerate.utils import gather_object
 
 from reasoning_rl.api import Message, Sample
+from reasoning_rl.early_grading import EarlyGrading, GradingTime
 from reasoning_rl.errors import ScoringError
+from reasoning_rl.grading import Grader
 from reasoning_rl.parsing import split_completion
 from reasoning_rl.recipe import Recipe
 from reasoning_rl.scoring import ScoredSample, refuse_broken_grading, verdict_rates
@@ -29,6 +31,8 @@ class Scorer(Protocol):
 class CombinedReward:
     """Scores a local batch: completions in, totals out (`None` for a void row).
 
+    `early` takes completions before the batch is asked for; `None` when the recipe or the scorer does without.
+
     Args:
         rewards: scores the completions with the rewards of the run.
         recipe: thinking tags and the limit of abstentions.
@@ -41,6 +45,9 @@ class CombinedReward:
         self.rewards = rewards
         self.recipe = recipe
         self.eos_ids = eos_ids
+        self.early: EarlyGrading | None = None
+        if recipe.scoring.stream and isinstance(rewards, Grader) and rewards.num_workers:
+            self.early = EarlyGrading(rewards)
         self.last: list[tuple[Sample, ScoredSample]] = []
         self.seconds = 0.0
 
@@ -61,12 +68,23 @@ class CombinedReward:
                 prompts, completions, completion_ids, row, row_id, strict=True
             )
         ]
-        scored = score_on_all_ranks(self.rewards, samples, self.recipe.scoring.max_abstain_fraction)
+        scored = self.score(samples)
         if log_metric:
             _log(scored, log_metric)
         self.last = list(zip(samples, scored, strict=True))
         self.seconds += time.perf_counter() - start
         return [item.total for item in scored]
+
+    def start(
+        self, position: int, prompt: Sequence[Message], text: str, token_ids: Sequence[int], row: str, row_id: str
+    ) -> None:
+        """Starts grading one completion of the batch that is asked for later; arguments as in a call, one of each."""
+        assert self.early
+        self.early.start(position, self.sample(prompt, text, token_ids, json.loads(row), row_id))
+
+    def score(self, samples: Sequence[Sample]) -> list[ScoredSample]:
+        """Scores of the local batch; see `score_on_all_ranks`."""
+        return score_on_all_ranks(self.early or self.rewards, samples, self.recipe.scoring.max_abstain_fraction)
 
     def sample(
         self, prompt: Sequence[Message], text: str, token_ids: Sequence[int], row: dict[str, Any], row_id: str
@@ -80,6 +98,10 @@ class CombinedReward:
         """The seconds spent here since the last call."""
         taken, self.seconds = self.seconds, 0.0
         return taken
+
+    def take_grading_time(self) -> GradingTime | None:
+        """What of the grading since the last call was hidden; `None` when nothing starts early."""
+        return self.early.take_time() if self.early else None
 
 
 def score_on_all_ranks(rewards: Scorer, samples: Sequence[Sample], max_abstain_fraction: float) -> list[ScoredSample]:

@@ -22,6 +22,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 from transformers.trainer_callback import PrinterCallback
 from trl.distributed import DistributedBackend
 
+from reasoning_rl.api import Sample
 from reasoning_rl.data import Row
 from reasoning_rl.evals.intervals import accuracy
 from reasoning_rl.progress import StageProgress
@@ -34,7 +35,7 @@ from reasoning_rl.trl_bridge.engine import Engine
 from reasoning_rl.trl_bridge.lm_head import use_cpu_lm_head
 from reasoning_rl.trl_bridge.policy import eos_token_ids, load_policy, save_policy
 from reasoning_rl.trl_bridge.preflight import tokenize
-from reasoning_rl.trl_bridge.reward_func import CombinedReward, Scorer, ledger_row, score_on_all_ranks
+from reasoning_rl.trl_bridge.reward_func import CombinedReward, Scorer, ledger_row
 from reasoning_rl.trl_bridge.sft import PackedSFTTrainer
 from reasoning_rl.trl_bridge.trainer import ReasoningTrainer
 from reasoning_rl.trl_bridge.weights import merged_tensors, unwrapped
@@ -122,6 +123,16 @@ def run_eval(given: StageInput) -> dict[str, Any]:
     state = PartialState()
     mine = list(given.rows)[state.process_index :: state.num_processes]
     prompts = tokenize(given.tokenizer, mine)
+
+    def sample(position: int, token_ids: list[int]) -> Sample:
+        row = mine[position // settings.num_samples]
+        text = str(given.tokenizer.decode(token_ids, skip_special_tokens=True))
+        return combined.sample(row.prompt, text, token_ids, dict(row.columns), row.row_id)
+
+    def start_grading(position: int, token_ids: list[int]) -> None:
+        if combined.early and engine.can_stream:
+            combined.early.start(position, sample(position, token_ids))
+
     with StageProgress(given.stage.name, len(mine) * settings.num_samples, "completions", enabled=given.is_main) as bar:
         groups = engine.generate(
             prompts,
@@ -130,19 +141,11 @@ def run_eval(given: StageInput) -> dict[str, Any]:
             temperature=settings.temperature,
             top_p=settings.top_p,
             on_progress=bar.advance,
+            on_finished=start_grading,
         )
-    samples = [
-        combined.sample(
-            row.prompt,
-            str(given.tokenizer.decode(completion.token_ids, skip_special_tokens=True)),
-            completion.token_ids,
-            dict(row.columns),
-            row.row_id,
-        )
-        for row, group in zip(mine, groups, strict=True)
-        for completion in group
-    ]
-    local = score_on_all_ranks(given.rewards, samples, given.recipe.scoring.max_abstain_fraction)
+    completions = [completion for group in groups for completion in group]
+    samples = [sample(position, completion.token_ids) for position, completion in enumerate(completions)]
+    local = combined.score(samples)
     scored = gather_object(list(zip(samples, local, strict=True)))
     if given.is_main:
         given.folder.completions.unlink(missing_ok=True)
@@ -167,6 +170,8 @@ def _train(given: StageInput, trainer: Trainer) -> dict[str, Any]:
     with StageProgress(given.stage.name, total, "steps", enabled=given.is_main) as bar, SaveOnInterrupt() as interrupt:
         metrics = Metrics(given.run_dir, given.stage.name, given.stage.kind, bar, accuracy_name)
         trainer.add_callback(metrics)
+        if isinstance(trainer, ReasoningTrainer) and trainer.stream:
+            trainer.stream.on_sampled = metrics.on_sampled
         trainer.add_callback(interrupt)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if interrupt.interrupted and trainer.state.global_step < trainer.state.max_steps:

@@ -7,6 +7,7 @@ gradient is left out (`savings`, pinned against TRL by tests/trl/test_savings.py
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +20,10 @@ from reasoning_rl.trl_bridge import savings as exact
 from reasoning_rl.trl_bridge.engine import Engine, EngineGeneration
 from reasoning_rl.trl_bridge.packing import IGNORED, can_pack, pack
 from reasoning_rl.trl_bridge.reward_func import CombinedReward, ledger_row
+from reasoning_rl.trl_bridge.streaming import RolloutStream, obstacle
 from reasoning_rl.trl_bridge.weights import unwrapped
+
+logger = logging.getLogger(__name__)
 
 
 class ReasoningTrainer(GRPOTrainer):
@@ -75,6 +79,11 @@ class ReasoningTrainer(GRPOTrainer):
             savings.whole_groups and self._is_aligned() and self._rows_add_up() and self.loss_type != "bnpo"
         )
         self._without_ratio: dict[str, Any] | None = None  # the micro-batch whose ratio is still to be computed
+        self.stream: RolloutStream | None = None
+        if reward.early and (reason := obstacle(engine.can_stream, self._tokenizer)):
+            logger.info("completions are graded after the last one is sampled: %s", reason)
+        elif reward.early:
+            self.stream = self.vllm_generation.stream = RolloutStream(reward, self._tokenizer)
 
     def _rows_add_up(self) -> bool:
         """Whether no row's part of the loss depends on the rows beside it."""
@@ -101,6 +110,8 @@ class ReasoningTrainer(GRPOTrainer):
         return self._buffered_inputs[self._step % len(batches)]
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        if self.stream:
+            self.stream.expect(inputs)
         correction = self.vllm_importance_sampling_correction
         # Without the correction TRL computes no old log-probs; the ratio follows in _get_per_token_logps_and_entropies.
         self.vllm_importance_sampling_correction = correction and not self._reuses_logprobs
@@ -206,3 +217,6 @@ class ReasoningTrainer(GRPOTrainer):
         for phase, seconds in self.vllm_generation.take_seconds().items():
             metrics[f"time/{phase}_s"].append(seconds)
         metrics["time/reward_s"].append(self.reward.take_seconds())
+        if grading := self.reward.take_grading_time():
+            metrics["time/grading_s"].append(grading.busy_s)
+            metrics["rewards/hidden_share"].append(grading.hidden_share)

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from reasoning_rl.run_dir import RunDir, read_json, read_jsonl
+from reasoning_rl.workers.proc import descendants
 
 pytestmark = pytest.mark.engine
 
@@ -84,7 +85,8 @@ def test_all_stages_and_both_ways_to_launch(tiny_recipe: Callable[..., Path], tm
     for row in metrics:  # the ledger reconciles with what was logged and trained on
         step = [r for r in rollouts if r["step"] == row["step"] - 1]
         assert sum(r["total"] for r in step) / len(step) == pytest.approx(row["reward"], abs=1e-6)
-        assert all(row[f"time/{phase}_s"] >= 0 for phase in ("sync", "rollout", "reward", "update"))
+        assert all(row[f"time/{phase}_s"] >= 0 for phase in ("sync", "rollout", "reward", "update", "grading"))
+        assert 0 <= row["rewards/hidden_share"] <= 1
         for first, second in zip(step[::2], step[1::2], strict=True):
             assert first["row_id"] == second["row_id"]  # a group
             assert first["advantage"] == pytest.approx(-second["advantage"], abs=1e-4)
@@ -134,6 +136,45 @@ def test_ctrl_c_saves_and_the_same_call_resumes(tiny_recipe: Callable[..., Path]
 
 
 @pytest.mark.slow
+def test_a_second_ctrl_c_while_completions_are_graded_leaves_nothing(
+    tiny_recipe: Callable[..., Path], tmp_path: Path
+) -> None:
+    started = tmp_path / "started"
+    endless = f"{Path(__file__).parent}/streamed_rewards.py:endless"
+    recipe = tiny_recipe(
+        rewards={
+            "correct": {"use": "exact_answer"},
+            "judge": {"use": endless, "options": {"started": str(started)}, "timeout_s": 900.0},
+        },
+        scoring={"audit": False, "num_workers": 3},
+    )
+    process = subprocess.Popen([*CLI, "train", str(recipe)], stderr=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = time.monotonic() + 300
+    while not started.exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.1)
+    below = descendants(process.pid)
+    assert len(below) >= 7  # the trainer, three wardens, three graders
+    for _ in range(2):
+        os.killpg(process.pid, signal.SIGINT)
+        time.sleep(2.0)  # two signals at once would count as one
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 130, stderr[-3000:]
+    deadline = time.monotonic() + 30
+    while (left := [pid for pid in below if is_running(pid)]) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert left == []
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process runs, a zombie not counting."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.slow
 def test_two_processes_share_a_batch(tiny_recipe: Callable[..., Path], tmp_path: Path) -> None:
     recipe = tiny_recipe(
         stages=[{"name": "grpo", "kind": "grpo"}, {"name": "after", "kind": "eval"}],
@@ -147,4 +188,5 @@ def test_two_processes_share_a_batch(tiny_recipe: Callable[..., Path], tmp_path:
     run_dir = RunDir(tmp_path / "run")
     rollouts = list(read_jsonl(run_dir.rollouts))
     assert len(rollouts) == 3 * 8  # steps × per-device batch × processes
+    assert all(0 <= row["rewards/hidden_share"] <= 1 for row in read_jsonl(run_dir.metrics))
     assert read_json(run_dir.summary)["after"]["num_samples"] == 8

@@ -52,3 +52,27 @@ def test_defaults_that_the_recipe_check_assumes() -> None:
     assert fields["num_generations"].default == 8
     assert fields["per_device_train_batch_size"].default == 8
     assert fields["gradient_accumulation_steps"].default == 1
+
+
+def test_requests_one_by_one() -> None:
+    """`Engine.run` does what `LLM.generate` does, step by step; `OneByOne` stands in for the LLM in TRL's backend."""
+    from vllm import LLM
+    from vllm.entrypoints import offline_utils
+    from vllm.v1.engine.llm_engine import LLMEngine
+
+    assert "self.llm.generate(vllm_prompts, sampling_params=sampling_params, use_tqdm=False)" in inspect.getsource(
+        VLLMGeneration.generate
+    )
+    assert "sampling_params" in parameters(LLM.enqueue)
+    assert parameters(LLMEngine.abort_request) == ["self", "request_ids", "internal"]
+    source = inspect.getsource(offline_utils)
+    assert "request_id = str(next(self.request_counter))" in source  # consecutive numbers, in the order of the prompts
+    assert "while self.llm_engine.has_unfinished_requests():" in source
+    assert "return sorted(outputs, key=lambda x: int(x.request_id))" in source
+
+
+def test_texts_of_completions() -> None:
+    """The trainer decodes finished completions as TRL does later, so that they are graded once."""
+    source = inspect.getsource(GRPOTrainer._generate)
+    assert "contents = self.processing_class.batch_decode(completion_ids, skip_special_tokens=True)" in source
+    assert '"response_template"' in source and '"response_schema"' in source
