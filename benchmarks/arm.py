@@ -1,7 +1,8 @@
 """One arm of a comparison with stock TRL, in a process of its own: `python benchmarks/arm.py JOB.json`.
 
-All arms get the same model, LoRA, optimiser, prompts in the same order, rewards, seed before each rollout and threads. Ours go through the very function that runs a recipe's `grpo` stage; nothing of this project is loaded into
-the processes of the stock arms that changes TRL.
+All arms get the same model, LoRA, optimiser, prompts in the same order, rewards, seed before each rollout and threads. Ours
+go through the very function that runs a recipe's `grpo` stage; nothing of this project is loaded into the processes of the
+stock arms that changes TRL.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from trl import GRPOConfig, GRPOTrainer
 from trl.generation import vllm_generation
 
 CONTEXT = 256
-#: Of our engine; enough for all sequences of a step. TRL's has jobs.KV_CACHE_GIB, the least that vLLM's variable can say.
+#: Of our engine; enough for all sequences of a step. TRL's has jobs.STOCK_KV_CACHE_GIB.
 KV_CACHE_MIB = 256
 LORA = {"r": 16, "lora_alpha": 32, "target_modules": "all-linear"}
 #: Metrics of TRL that are kept with each step.
@@ -251,6 +252,7 @@ def _recipe(job: Job, case: Case, folder: Path) -> dict[str, Any]:
             "max_model_len": CONTEXT,
             "enforce_eager": True,
             "kv_cache_memory_bytes": KV_CACHE_MIB << 20,
+            "block_size": 32,  # prompts shorter than vLLM's 128 are shared within a group too
             "max_num_seqs": PROMPTS * GROUP,
             "max_num_batched_tokens": 4096,  # as TRL sets it
         },
@@ -259,7 +261,8 @@ def _recipe(job: Job, case: Case, folder: Path) -> dict[str, Any]:
 
 
 def _num_rows(case: Case) -> int:
-    return PROMPTS * (case.warm_up + case.steps)
+    """Every prompt once where prompts are remembered, else one for each place in a step."""
+    return digits.NUM_TRAINED if case.reward == "correct" else PROMPTS * (case.warm_up + case.steps)
 
 
 def _held_out_accuracy(trainer: Any, case: Case, goal: Goal) -> float:
@@ -275,7 +278,9 @@ def _held_out_accuracy(trainer: Any, case: Case, goal: Goal) -> float:
         for row in rows
     ]
     trainer.vllm_generation.sync_weights()
-    outputs = trainer.vllm_generation.llm.generate(
+    generation = trainer.vllm_generation
+    llm = getattr(generation, "engine", generation).llm
+    outputs = llm.generate(
         [{"prompt_token_ids": ids} for ids in prompts],
         sampling_params=SamplingParams(n=goal.samples, temperature=1.0, max_tokens=case.max_tokens),
         use_tqdm=False,

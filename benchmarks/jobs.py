@@ -17,7 +17,8 @@ from typing import Any
 from reasoning_rl.launch import process_environment
 
 PROMPTS, GROUP = 4, 8
-KV_CACHE_GIB = 1
+#: The least that vLLM's variable for CPUs can say; TRL hands nothing finer on.
+STOCK_KV_CACHE_GIB = 1
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,10 @@ def start(job: Job, timeout_s: float) -> list[dict[str, Any]]:
     out.unlink(missing_ok=True)
     job_file = out.with_suffix(".job.json")
     job_file.write_text(json.dumps(asdict(job)))
-    environment = {**os.environ, **process_environment(os.environ), "VLLM_CPU_KVCACHE_SPACE": str(KV_CACHE_GIB)}
+    environment = {**os.environ, **process_environment(os.environ)}
+    environment.pop("VLLM_CPU_KVCACHE_SPACE", None)
+    if job.arm.startswith("A"):
+        environment["VLLM_CPU_KVCACHE_SPACE"] = str(STOCK_KV_CACHE_GIB)
     log = out.with_suffix(".log")
     with log.open("w") as stream:
         process = subprocess.Popen(

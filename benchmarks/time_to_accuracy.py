@@ -23,12 +23,15 @@ from step_speed import BEHAVIOUR
 
 from reasoning_rl.recipe import Model
 
+#: Recipe keys of arm C beyond those of `step_speed`: prompts by their pass rate.
+CURRICULUM = ("sampling.curriculum.solved_above=0.95",) if BEHAVIOUR else ()
+
 
 def main() -> None:
     given = _arguments()
     from reasoning_rl.trl_bridge.policy import policy_folder
 
-    overrides = (*BEHAVIOUR, *given.c)
+    overrides = (*BEHAVIOUR, *CURRICULUM, *given.c)
     ours = "C" if overrides else "B"
     seeds = range(1 if given.quick else given.seeds)
     goal = Goal(accuracy=0.3 if given.quick else given.goal, every=2 if given.quick else given.every)

@@ -54,12 +54,17 @@ def equal_totals(totals: Sequence[float | None], group_size: int) -> list[bool]:
 
 
 def trained_rows(inputs: Mapping[str, Any]) -> torch.Tensor:
-    """Indices of the rows that move the policy: a non-zero advantage and at least one unmasked token. At least one row,
-    so that every rank runs a forward and a backward pass."""
-    mask = inputs["completion_mask"]
-    moves = (inputs["advantages"] != 0) & (mask.sum(dim=1) > 0)
-    rows = moves.nonzero(as_tuple=True)[0]
-    return rows if rows.numel() else torch.zeros(1, dtype=torch.long, device=mask.device)
+    """Indices of the rows that move the policy: a non-zero advantage and at least one unmasked token."""
+    moves = (inputs["advantages"] != 0) & (inputs["completion_mask"].sum(dim=1) > 0)
+    return moves.nonzero(as_tuple=True)[0]
+
+
+def zero_loss(model: nn.Module) -> torch.Tensor:
+    """A loss of 0 whose gradient is 0 for every trained parameter, not none at all: an optimiser with momentum moves on."""
+    return (
+        torch.stack([parameter.sum().float() for parameter in model.parameters() if parameter.requires_grad]).sum()
+        * 0.0
+    )
 
 
 def select_rows(inputs: Mapping[str, Any], rows: torch.Tensor) -> dict[str, Any]:

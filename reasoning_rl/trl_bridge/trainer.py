@@ -12,12 +12,14 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from accelerate.utils import gather_object
+from accelerate.utils import DistributedType, gather_object
+from peft import PeftModel
 from trl import GRPOConfig, GRPOTrainer
 
 from reasoning_rl.recipe import Savings
 from reasoning_rl.trl_bridge import savings as exact
 from reasoning_rl.trl_bridge.engine import Engine, EngineGeneration
+from reasoning_rl.trl_bridge.frozen_weights import keep_casts
 from reasoning_rl.trl_bridge.packing import IGNORED, can_pack, pack
 from reasoning_rl.trl_bridge.reward_func import CombinedReward, ledger_row
 from reasoning_rl.trl_bridge.streaming import RolloutStream, obstacle
@@ -51,6 +53,14 @@ class ReasoningTrainer(GRPOTrainer):
         assert self.model is not None
         self.reward = reward
         self.on_rollouts = on_rollouts
+        savings = savings or Savings()
+        if (
+            savings.keep_casts
+            and isinstance(self.model, PeftModel)
+            and args.bf16
+            and not torch.accelerator.is_available()
+        ):
+            keep_casts(self.model, torch.bfloat16)
         # With use_vllm the constructor would start an engine of its own; from here on the attributes are those that it
         # would have set (pinned by tests/trl/test_upstream_seams.py).
         self.use_vllm = True
@@ -71,13 +81,15 @@ class ReasoningTrainer(GRPOTrainer):
             generation_kwargs=args.generation_kwargs,
         )
 
-        savings = savings or Savings()
+        self.vllm_generation.pushes_layers = savings.push_layers
         self._skips_idle_rows = savings.skip_idle_rows and self._idle_rows_are_idle()
         self._reuses_logprobs = savings.reuse_logprobs and self._is_aligned()
         self._packs = savings.pack_prompts and can_pack(unwrapped(self.model).config)
         self._sorts_rows = (
             savings.whole_groups and self._is_aligned() and self._rows_add_up() and self.loss_type != "bnpo"
         )
+        # Nothing outside this process waits for the passes of a micro-batch (DDP and DeepSpeed do).
+        self._runs_alone = self.accelerator.distributed_type == DistributedType.NO
         self._without_ratio: dict[str, Any] | None = None  # the micro-batch whose ratio is still to be computed
         self.stream: RolloutStream | None = None
         if reward.early and (reason := obstacle(engine.can_stream, self._tokenizer)):
@@ -136,7 +148,12 @@ class ReasoningTrainer(GRPOTrainer):
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         kept, scale = inputs, 1.0
         if self._skips_idle_rows:
-            kept = exact.select_rows(inputs, exact.trained_rows(inputs))
+            rows = exact.trained_rows(inputs)
+            if not rows.numel():
+                if self._runs_alone:
+                    return exact.zero_loss(model)
+                rows = torch.zeros(1, dtype=torch.long, device=rows.device)  # a pass of its own, as on the other ranks
+            kept = exact.select_rows(inputs, rows)
             scale = exact.loss_scale(self.loss_type, inputs, kept)
         needs_ratio = self.vllm_importance_sampling_correction and "importance_sampling_ratio" not in kept
         self._without_ratio = kept if needs_ratio else None
