@@ -87,11 +87,11 @@ def start(job: Job, timeout_s: float) -> list[dict[str, Any]]:
         )
         try:
             code = process.wait(timeout_s)
-            problem = f"exit code {code}; see {log}" if code else None
+            problem = f"exit code {code}; see {log.name}" if code else None
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-            problem = f"killed after {timeout_s:.0f} s; see {log}"
+            problem = f"killed after {timeout_s:.0f} s; see {log.name}"
     rows = [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
     if problem and not any("error" in row for row in rows):
         rows.append({"case": None, "error": problem})

@@ -105,13 +105,14 @@ def main() -> None:
         return rows
 
     tree["batches"] = dict.fromkeys(arms, given.batch or 8)
-    for arm in ("A1", "B") if plan.tune else ():
+    for arm, also in (("A1", {"A0", "A1"}), ("B", {"B", "C"})):
+        if not plan.tune or also.isdisjoint(arms):
+            continue
         tried = (replace(plan.cases[0], name=f"batch {size}", batch=size, steps=1) for size in BATCHES)
         rows = run(arm, 0, tried, f"tuning_{arm}")
         times = {int(row["case"].split()[1]): row["step_s"] for row in rows if row.get("counts")}
         fast = [size for size, step_s in sorted(times.items()) if step_s <= 1.05 * min(times.values())]
-        for other in {"A1": ("A0", "A1"), "B": ("B", "C")}[arm]:
-            tree["batches"][other] = fast[0] if fast else 8
+        tree["batches"] |= dict.fromkeys(also & set(arms), fast[0] if fast else 8)
         tree.setdefault("tuning", {})[arm] = times
     print(f"micro-batches: {tree['batches']}", flush=True)
     for number, (arm, seed) in enumerate(plan.processes(), start=1):

@@ -78,11 +78,11 @@ def compared(targets: list[Target]) -> Iterator[list[Target]]:
     would have given them. A model that stores its parts in another order is found out here."""
     same: list[Target] = []
     by_layer = {id(target.layer): target for target in targets}
-    methods = [target.layer.quant_method for target in targets]
+    methods = {id(target.layer.quant_method): target.layer.quant_method for target in targets}.values()
 
     def look(pack: Callable[[Any], None], layer: Any) -> None:
-        target = by_layer[id(layer)]
-        if torch.equal(layer.weight, _merged(target)):
+        target = by_layer.get(id(layer))
+        if target and torch.equal(layer.weight.data, _merged(target)):
             same.append(target)
         pack(layer)
 

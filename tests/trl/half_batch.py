@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 from conftest import ENGINE
+from test_micro_batches import TOKEN_RATIO
 from test_savings import make_trainer, without_old_logprobs
 
 from reasoning_rl.recipe import Recipe
@@ -21,7 +22,7 @@ def main(folder: Path, policy: Path, loss_types: list[str]) -> None:
     tree = json.loads((folder / "recipe.json").read_text()) | {"vllm": {**ENGINE, "dtype": "float32"}}
     recipe = Recipe.model_validate(tree)
     engine = Engine(str(policy), recipe)
-    trainer = make_trainer(engine, policy, recipe, folder, lora=True, per_device_train_batch_size=8)
+    trainer = make_trainer(engine, policy, recipe, folder, lora=True, per_device_train_batch_size=8, **TOKEN_RATIO)
     assert trainer.accelerator.num_processes == 2 and trainer.model is not None
     saved = torch.load(folder / "batch.pt", weights_only=False)
     trainer.model.load_state_dict(saved["weights"])

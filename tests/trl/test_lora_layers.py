@@ -54,9 +54,9 @@ def test_pushed_layers_equal_a_reload(
         engine.load_weights(merged_tensors(policy, backend))
     assert {target.name for target in same} == {target.name for target in targets}
     for _ in range(3):
-        shake(policy, only="lora_", scale=1.0)
+        shake(policy, only="lora_", scale=0.6)
         expected = trainer_logprobs(policy, prompts, completions)
-        assert gap(expected, engine.score(prompts, completions))[0] > (STALE if num_layers == 8 else 0.05)
+        assert gap(expected, engine.score(prompts, completions))[0] > (STALE if num_layers == 8 else 1e-3)
         engine.push_layers(targets)
         pushed = engine.score(prompts, completions)
         assert gap(expected, pushed)[0] < LIMITS[dtype][0]
@@ -112,7 +112,7 @@ def test_a_trainer_reloads_once_and_whenever_another_did(
     prompts, completions = batch()
 
     def sync(expected_reloads: int) -> None:
-        shake(policy, only="lora_", scale=1.0)
+        shake(policy, only="lora_")
         generation.sync_weights()
         assert engine.num_reloads == expected_reloads
         mean, _ = gap(trainer_logprobs(policy, prompts, completions), engine.score(prompts, completions))

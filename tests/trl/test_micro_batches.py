@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_savings import LOSSES, loss_and_gradients, make_trainer, stock_batch, without_old_logprobs
+from test_savings import LOSSES, loss_and_gradients, make_trainer, stock_batch, stock_ratio, without_old_logprobs
 from transformers import TrainerCallback
 from trl import GRPOTrainer
 from trl.trainer.utils import shuffle_sequence_dict, split_tensor_dict
@@ -23,6 +23,9 @@ from reasoning_rl.trl_bridge.engine import Engine
 from reasoning_rl.trl_bridge.trainer import ReasoningTrainer
 
 Gradients = dict[str, torch.Tensor]
+
+#: Ratios that every loss type takes.
+TOKEN_RATIO = {"vllm_importance_sampling_mode": "token_truncate"}
 
 
 def assert_equal_gradients(found: Gradients, expected: Gradients) -> None:
@@ -38,6 +41,7 @@ def batch_of(trainer: ReasoningTrainer) -> dict[str, Any]:
     lengths = torch.tensor([12 - 5 * i % 11 for i in range(16)])
     batch["completion_mask"] = batch["completion_mask"] * (torch.arange(12) < lengths[:, None])
     batch["num_items_in_batch"] = batch["completion_mask"].sum()
+    batch["importance_sampling_ratio"] = stock_ratio(trainer, batch)
     assert int((batch["advantages"] == 0).sum()) == 8
     return batch
 
@@ -48,7 +52,8 @@ def test_eight_micro_batches_equal_one(
     lora: bool, tiny_policy: Path, start_engine: Callable[..., Engine], recipe_tree: Callable[..., Any], tmp_path: Path
 ) -> None:
     engine = start_engine(tiny_policy, dtype="float32")
-    trainer = make_trainer(engine, tiny_policy, Recipe.model_validate(recipe_tree()), tmp_path, lora=lora)
+    recipe = Recipe.model_validate(recipe_tree())
+    trainer = make_trainer(engine, tiny_policy, recipe, tmp_path, lora=lora, **TOKEN_RATIO)
     batch = batch_of(trainer)
     torch.manual_seed(5)
     shuffled = split_tensor_dict(shuffle_sequence_dict(dict(batch)), 8)
@@ -135,7 +140,7 @@ def test_masked_truncated_completions_equal_stock(
     ends = list(range(0, 49152, 12))  # the random policy never samples its one end token; a twelfth of all ends some
     trainer = make_trainer(
         engine, tiny_policy, Recipe.model_validate(recipe_tree()), tmp_path, lora=True,
-        mask_truncated_completions=True, generation_kwargs={"stop_token_ids": ends},
+        mask_truncated_completions=True, generation_kwargs={"stop_token_ids": ends}, **TOKEN_RATIO,
     )  # fmt: skip
     trainer.eos_token_ids = ends
     torch.manual_seed(2)
@@ -163,7 +168,7 @@ def test_two_ranks_equal_one(
     the whole batch in one process."""
     engine = start_engine(tiny_policy, dtype="float32")
     tree = recipe_tree()
-    trainer = make_trainer(engine, tiny_policy, Recipe.model_validate(tree), tmp_path, lora=True)
+    trainer = make_trainer(engine, tiny_policy, Recipe.model_validate(tree), tmp_path, lora=True, **TOKEN_RATIO)
     batch = batch_of(trainer)
     expected = {}
     for loss_type in LOSSES:
