@@ -31,7 +31,7 @@ def keep_casts(model: nn.Module, dtype: torch.dtype) -> int:
     head = unwrapped(model).get_output_embeddings()
     layers = [layer for layer in layers if layer is not head]
     for layer in layers:
-        layer.forward = partial(_forward, layer, layer.weight.detach().to(dtype))
+        layer.forward = partial(_forward, layer, layer.weight.detach().to(dtype))  # pyright: ignore[reportAttributeAccessIssue]
     return len(layers)
 
 
