@@ -15,6 +15,7 @@ import io
 import json
 import pickle
 import re
+import sys
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -59,7 +60,8 @@ def mbpp(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row of MBPP (https://arxiv.org/abs/2108.07732), full (`text`) or sanitized (`prompt`).
 
     The prompt shows the first assert, as the name of the function stands nowhere else; the others stay hidden. Classes
-    of the solution that the asserts use, such as `Pair`, are taken from the program under test, as the function is.
+    of the solution that the asserts use, such as `Pair`, are taken from the program under test, as the function is; modules
+    of the standard library that they use without importing them are imported, since the solution's imports are not theirs.
 
     Raises:
         DataError: a column is missing, or the asserts use no function of the solution.
@@ -74,7 +76,9 @@ def mbpp(row: Mapping[str, Any]) -> dict[str, Any]:
         *([row["test_setup_code"]] if row.get("test_setup_code") else []),
     ]
     tests = "\n".join([*setup, *asserts])
-    test = {"type": "assert", "entry_point": ",".join(_names_used(tests, code)), "code": tests}
+    names = _names_used(tests, code)
+    tests = "".join(f"import {name}\n" for name in _modules_used(tests)) + tests
+    test = {"type": "assert", "entry_point": ",".join(names), "code": tests}
     prompt = f"{task.strip()}\n\nYour code should pass this test:\n{asserts[0].strip()}"
     return {"task_id": row.get("task_id"), "prompt": prompt, "solution": code, "tests": json.dumps([test])}
 
@@ -185,6 +189,16 @@ def _names_used(tests: str, code: str) -> list[str]:
     if not used:
         raise DataError(f"mbpp: the tests {tests!r:.80} use none of the solution's functions {sorted(defined)}")
     return used
+
+
+def _modules_used(tests: str) -> list[str]:
+    """Modules of the standard library that the tests use as `module.name` and do not bind themselves."""
+    nodes = list(ast.walk(ast.parse(tests)))
+    owners = [node.value for node in nodes if isinstance(node, ast.Attribute)]
+    bound = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    bound |= {alias.asname or alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    used = {owner.id for owner in owners if isinstance(owner, ast.Name)}
+    return sorted(used & sys.stdlib_module_names - bound)
 
 
 def _stdio(given: Any, output: Any) -> dict[str, str]:

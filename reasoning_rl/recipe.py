@@ -201,8 +201,8 @@ class Launch(Section):
 
     config_file: str | None = None
     """Accelerate configuration (see recipes/accelerate), relative to the recipe."""
-    num_processes: int = Field(default=1, gt=0)
-    """Processes, one per GPU (or share of the CPU)."""
+    num_processes: int | None = Field(default=None, gt=0)
+    """Processes, one per GPU (or share of the CPU). Default: what the configuration says, else 1."""
     args: dict[str, JsonValue] = {}
     """Further options of `accelerate launch`, underscores for hyphens: `{num_machines: 2, machine_rank: 0}`."""
 

@@ -1,7 +1,8 @@
 """Runs test code, which is ours, against a program in another process. Runs confined, in a jail of its own.
 
 The test code reaches the program only through stand-ins that pass plain data; what comes back cannot carry code, lie
-about equality, or skip a test. The verdict goes to a descriptor of its own, as JSON.
+about equality, or skip a test. The verdict goes back to the host, as JSON. A process takes further test code as long as
+that cannot leave anything behind in it (`pure`) and came to a normal end.
 """
 
 from __future__ import annotations
@@ -9,18 +10,22 @@ from __future__ import annotations
 import ast
 import builtins
 import json
-import os
+import resource
 import socket
 import sys
+import time
 import types
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-from reasoning_rl.sandbox import codec
+from reasoning_rl.sandbox import codec, pure
 from reasoning_rl.sandbox.codec import Handle
 
-_VERDICT_FD = 5
 _MAX_FAILURES = 20
+#: A process that has computed for longer, or has grown by more, takes no further test code: its limits are for one.
+_LAST_CPU_S, _MAX_GROWTH_KB = 0.5, 16 << 10
 
 
 class ProgramGone(BaseException):
@@ -34,8 +39,8 @@ class BadType(Exception):  # noqa: N818 - the name that the program's side repor
 class Program:
     """The connection to the program."""
 
-    def __init__(self, connection: socket.socket) -> None:
-        self.connection = connection
+    def __init__(self, connection: socket.socket, on_first_call: Callable[[], None]) -> None:
+        self.connection, self.on_first_call = connection, on_first_call
         self.is_called = self.is_gone = False
 
     def wait_until_loaded(self) -> None:
@@ -44,7 +49,7 @@ class Program:
     def ask(self, *request: Any) -> Any:
         if not self.is_called:
             self.is_called = True
-            os.write(_VERDICT_FD, b"called\n")
+            self.on_first_call()
         try:
             self.connection.sendall(codec.frame(codec.encode(request, _handle_of)))
         except OSError:
@@ -153,8 +158,10 @@ class Record:
         self.num_tests = self.num_passed = 0
         self.failures: list[tuple[str, str, str]] = []
         self.bad = ""
+        self.is_exhausted = False
 
     def failed(self, test: str, error: BaseException) -> None:
+        self.is_exhausted |= isinstance(error, MemoryError)
         if len(self.failures) < _MAX_FAILURES:
             try:
                 message = str(error)[:1000]
@@ -163,11 +170,66 @@ class Record:
             self.failures.append((test, type(error).__name__, message))
 
 
-def run(source: bytes, connection: socket.socket, options: dict[str, Any]) -> None:
-    """Runs the tests and writes the verdict."""
-    record, program = Record(), Program(connection)
+@dataclass(frozen=True, slots=True)
+class Tests:
+    """Test code, ready to run: its statements, each with whether it is an assert; one only unless `kind` is `assert`."""
+
+    statements: tuple[tuple[types.CodeType, bool], ...]
+    leaves_nothing: bool
+
+
+@lru_cache(maxsize=64)
+def parsed(source: str, kind: str, names: tuple[str, ...]) -> Tests:
+    """Compiles test code.
+
+    Raises:
+        SyntaxError, ValueError, RecursionError: it is none.
+    """
+    tree = ast.parse(source, "tests.py")
+    leaves_nothing = kind != "unittest" and pure.leaves_nothing(tree, names)
+    if kind != "assert":
+        return Tests(((compile(tree, "tests.py", "exec"), False),), leaves_nothing)
+    return Tests(
+        tuple(
+            (compile(ast.Module([node], []), "tests.py", "exec"), isinstance(node, ast.Assert)) for node in tree.body
+        ),
+        leaves_nothing,
+    )
+
+
+def serve(desk: socket.socket) -> None:
+    """Takes test code from the host, one after the other, while nothing of it stays.
+
+    Each comes as one byte with two descriptors: a file with a line of options (JSON) above the code, and the connection
+    to the program. Back go the line `called`, at the first call of the program, and the verdict as a line of JSON.
+    """
+    first_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    while True:
+        _, fds, _, _ = socket.recv_fds(desk, 1, 2)
+        if len(fds) != 2:
+            return  # the host is gone
+        with open(fds[0], "rb") as file:
+            options, _, source = file.read().partition(b"\n")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fds[1]) as connection:
+            program = Program(connection, lambda: desk.sendall(b"called\n"))
+            verdict = run(source, program, **json.loads(options))
+        growth_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - first_kb
+        verdict["more"] &= time.process_time() < _LAST_CPU_S and growth_kb < _MAX_GROWTH_KB
+        desk.sendall(json.dumps(verdict).encode() + b"\n")
+        if not verdict["more"]:
+            return
+
+
+def run(source: bytes, program: Program, kind: str, entry_point: str) -> dict[str, Any]:
+    """Runs the tests; the verdict, and whether this process can take `more`."""
+    record = Record()
+    names = tuple(name.strip() for name in entry_point.split(","))
+    leaves_nothing = False
     try:
-        _run(source.decode("utf-8", "surrogatepass"), program, options, record)
+        tests = parsed(source.decode("utf-8", "surrogatepass"), kind, names)
+        program.wait_until_loaded()
+        _run(tests, kind, names, program, record)
+        leaves_nothing = tests.leaves_nothing and not record.is_exhausted
     except ProgramGone:
         program.is_gone = True
     except BaseException as error:  # noqa: BLE001 - test code may raise anything
@@ -177,29 +239,26 @@ def run(source: bytes, connection: socket.socket, options: dict[str, Any]) -> No
             record.bad = f"{type(error).__name__}: {error}"[:500]
     if not program.is_called and not program.is_gone and not record.bad:
         record.bad = "the test code never calls the program"
-    verdict = {
+    return {
         "tests": record.num_tests,
         "passed": record.num_passed,
         "failures": record.failures,
         "bad": record.bad,
         "gone": program.is_gone,
+        "more": leaves_nothing and not program.is_gone,
     }
-    os.write(_VERDICT_FD, json.dumps(verdict).encode() + b"\n")
 
 
-def _run(source: str, program: Program, options: dict[str, Any], record: Record) -> None:
-    names = [name.strip() for name in options["entry_point"].split(",")]
+def _run(tests: Tests, kind: str, names: tuple[str, ...], program: Program, record: Record) -> None:
     module = types.ModuleType("tests")
     sys.modules["tests"] = module
     space = module.__dict__
     space.update({name: Entry(program, name) for name in names})
-    tree = ast.parse(source, "tests.py")
-    program.wait_until_loaded()
-    if options["kind"] == "assert":
-        _run_asserts(tree, space, program, record)
+    if kind == "assert":
+        _run_asserts(tests, space, program, record)
         return
-    exec(compile(tree, "tests.py", "exec"), space)
-    if options["kind"] == "check":
+    exec(tests.statements[0][0], space)
+    if kind == "check":
         record.num_tests = 1
         check = space.get("check")
         if not callable(check):
@@ -211,18 +270,17 @@ def _run(source: str, program: Program, options: dict[str, Any], record: Record)
     _run_unittest(module, program, record)
 
 
-def _run_asserts(tree: ast.Module, space: dict[str, Any], program: Program, record: Record) -> None:
-    record.num_tests = sum(isinstance(node, ast.Assert) for node in tree.body) or 1
-    has_asserts = any(isinstance(node, ast.Assert) for node in tree.body)
+def _run_asserts(tests: Tests, space: dict[str, Any], program: Program, record: Record) -> None:
+    num_asserts = sum(is_assert for _, is_assert in tests.statements)
+    record.num_tests = num_asserts or 1
     number = 0
-    for node in tree.body:
-        code = compile(ast.Module([node], []), "tests.py", "exec")
-        if isinstance(node, ast.Assert):
+    for code, is_assert in tests.statements:
+        if is_assert:
             number += 1
             _one(f"test {number}", lambda code=code: exec(code, space), program, record)
         else:
             exec(code, space)
-    if not has_asserts:  # asserts in functions or loops: the whole is one test
+    if not num_asserts:  # asserts in functions or loops: the whole is one test
         record.num_passed = 1
 
 

@@ -16,14 +16,17 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from reasoning_rl.errors import SandboxError
 from reasoning_rl.sandbox import landlock
+
+if TYPE_CHECKING:
+    from reasoning_rl.sandbox.grading import Grader
 
 _HERE = Path(__file__).parent
 _START_S = 30.0
@@ -92,18 +95,25 @@ class Jail:
         scratch_mb: size of the file system of each, where there is one.
         packages: importable packages that programs may use beyond the standard library; they are imported beforehand.
         preload: further modules of the standard library to import beforehand.
+        executables: files that a run in the mode `binary` may become, or that load it.
 
     Raises:
         SandboxError: it does not start.
     """
 
     def __init__(
-        self, walls: Walls, slots: int, scratch_mb: int, packages: Sequence[str] = (), preload: Sequence[str] = ()
+        self,
+        walls: Walls,
+        slots: int,
+        scratch_mb: int,
+        packages: Sequence[str] = (),
+        preload: Sequence[str] = (),
+        executables: Sequence[str] = (),
     ) -> None:
         self.walls = walls
         self.num_runs = self.num_users = 0
-        self.is_retired = False
-        self.lock = threading.Lock()
+        self.idle: list[Grader] = []  # processes of this jail that wait for test code
+        self.is_closed = False
         self._scratch: str | None = None
         if walls.namespaces:
             scratch = "/scratch"
@@ -124,6 +134,7 @@ class Jail:
             "preload": [*_PRELOAD, *preload, *packages],
             "library_folders": _library_folders(),
             "library_files": [*_library_files(), *package_paths],
+            "executables": list(executables),
             "package_paths": sorted({str(Path(path).parent) for path in package_paths}),
             "control_fd": theirs.fileno(),
             "host_fd": host_fd,
@@ -140,7 +151,9 @@ class Jail:
             json.dumps(settings),
         ]
         try:
-            command = _bwrap(walls.namespaces, slots, scratch_mb, package_paths) if walls.namespaces else []
+            command = (
+                _bwrap(walls.namespaces, slots, scratch_mb, [*package_paths, *executables]) if walls.namespaces else []
+            )
             self.process = subprocess.Popen(
                 [*command, *python],
                 stdin=subprocess.DEVNULL,
@@ -187,8 +200,15 @@ class Jail:
         lines = os.pread(self._words, 2000, max(0, size - 2000)).decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else ""
 
+    def end_idle(self) -> None:
+        """Ends the processes that wait for test code."""
+        while self.idle:
+            self.idle.pop().close()
+
     def close(self) -> None:
         """Ends everything in the jail and waits for it."""
+        self.is_closed = True
+        self.end_idle()
         with contextlib.suppress(OSError):
             self.control.shutdown(socket.SHUT_RDWR)
         self.control.close()

@@ -19,7 +19,7 @@ from typing import Any
 
 from reasoning_rl.sandbox.jail import Jail
 from reasoning_rl.sandbox.types import Limits, Outcome, RunResult
-from reasoning_rl.sandbox.zygote import OVERLOAD_FACTOR, OVERLOAD_S
+from reasoning_rl.sandbox.zygote import OVERLOAD_FACTOR, OVERLOAD_S, PAUSE, RESUME
 
 _CHUNK = 1 << 16
 _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
@@ -31,7 +31,7 @@ class Run:
     """A program in a jail, from its start to its end. Use as a context manager: leaving ends the program.
 
     Args:
-        mode: `stdio`, `calls` or `grader`.
+        mode: `stdio`, `binary`, `calls` or `grader`.
         connections: file descriptors that it gets from number 4 on.
     """
 
@@ -50,6 +50,7 @@ class Run:
         self.output = {"stdout": bytearray(), "stderr": bytearray()}
         self.result: RunResult | None = None
         self.has_overflowed = self.is_killed = False
+        self.queued_s = 0.0  # known at the end
         self._names: dict[int, str] = {}
         self._report: socket.socket | None = None
         self._poll = select.poll()
@@ -68,18 +69,18 @@ class Run:
         }
         theirs: list[int] = []
         try:
-            theirs.append(_sealed(stdin))
+            theirs.append(sealed(stdin))
             for name in self.output:
                 ours, pipe = os.pipe2(os.O_CLOEXEC)
                 os.set_blocking(ours, False)
                 self._names[ours] = name
                 theirs.append(pipe)
                 self._poll.register(ours, select.POLLIN)
-            theirs.append(_sealed(source))
+            theirs.append(sealed(source))
             self._report = jail.submit(request, [*theirs, *connections])
             self._poll.register(self._report, select.POLLIN)
         except OSError as error:
-            self._fail(f"the jail takes no program ({error})")
+            self.fail(f"the jail takes no program ({error})")
         finally:
             for fd in theirs:
                 os.close(fd)
@@ -98,7 +99,7 @@ class Run:
             while self.result is None:
                 left = self.started + self._patience_s - time.monotonic()
                 if left <= 0:
-                    self._fail("the jail does not answer")
+                    self.fail("the jail does not answer")
                     break
                 ready = [fd for fd, _ in self._poll.poll(left * 1000)]
                 self._handle(ready)
@@ -110,20 +111,43 @@ class Run:
                 self._poll.unregister(connection)
 
     @staticmethod
-    def wait_any(runs: Sequence[Run]) -> None:
-        """Until one of these runs that had not ended has, reading what all of them write."""
+    def wait_any(runs: Sequence[Run], connection: socket.socket | None) -> None:
+        """Until something happens to one of these runs, or on the connection; what the runs write is read meanwhile."""
         poll = select.poll()
+        if connection is not None:
+            poll.register(connection, select.POLLIN)
         running = [run for run in runs if run.result is None]
         for run in running:
             for fd in (*run._names, run._report):
                 if fd is not None:
                     poll.register(fd, select.POLLIN)
-        patience = min(run.started + run._patience_s for run in running) - time.monotonic()
+        patience = min((run.started + run._patience_s for run in running), default=0.0) - time.monotonic()
         ready = {fd for fd, _ in poll.poll(max(0, patience * 1000))}
         for run in running:
             run._handle(ready)
             if run.result is None and run.started + run._patience_s < time.monotonic():
-                run._fail("the jail does not answer")
+                run.fail("the jail does not answer")
+
+    def is_running(self) -> bool:
+        """Whether it has not ended by now."""
+        self._handle([fd for fd, _ in self._poll.poll(0)])
+        return self.result is None
+
+    def pause(self) -> None:
+        """Its time stands still, until `resume`."""
+        self._tell(PAUSE)
+
+    def resume(self) -> None:
+        """Its time and its output start anew."""
+        self.started = time.monotonic()
+        for text in self.output.values():
+            text.clear()
+        self._tell(RESUME)
+
+    def _tell(self, word: bytes) -> None:
+        if self._report is not None:
+            with contextlib.suppress(OSError):  # it has ended, which its report says
+                self._report.send(word)
 
     def _handle(self, ready: Collection[int]) -> None:
         for fd in ready:
@@ -181,18 +205,20 @@ class Run:
             while fd in self._names and self._read(fd):
                 pass
         if not packet:
-            self._fail("the jail died")
+            self.fail("the jail died")
             return
         self._judge(json.loads(packet))
 
-    def _fail(self, reason: str) -> None:
+    def fail(self, reason: str) -> None:
+        """It has ended, through no fault of the program."""
         self.result = RunResult(Outcome.SANDBOX_FAILURE, wall_s=time.monotonic() - self.started, reason=reason)
 
     def _judge(self, report: dict[str, Any]) -> None:
         was_stopped = self.is_killed and report.get("killed_for") == "host"  # by us, maybe before it had started
         if "status" not in report or not (report["ready"] or was_stopped):
-            self._fail(f"the program was not started: {report.get('problem')}")
+            self.fail(f"the program was not started: {report.get('problem')}")
             return
+        self.queued_s = report["queued_s"]
         outcome, reason = self._outcome(report)
         status = report["status"]
         self.result = RunResult(
@@ -217,7 +243,7 @@ class Run:
             return Outcome.TIME_LIMIT, f"blocked: {report['wall_s']:.2f} s elapsed, limit {limits.wall_s:g} s"
         if why == "overload":
             return Outcome.SANDBOX_FAILURE, OVERLOAD
-        if why == "host" and self.is_killed:
+        if why == "host" and self.is_killed and status == -signal.SIGKILL:  # else it ended just before
             return Outcome.EXITED, ""
         if status == 0:
             return Outcome.EXITED, ""
@@ -233,7 +259,7 @@ class Run:
         return Outcome.RUNTIME_ERROR, f"{how}: {last_line[-200:].decode(errors='replace')}"
 
 
-def _sealed(data: bytes) -> int:
+def sealed(data: bytes) -> int:
     """A file in memory that nobody can change any more."""
     file = os.memfd_create("input", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:

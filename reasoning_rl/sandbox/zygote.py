@@ -1,38 +1,34 @@
 """The fork server inside a jail: forks one child per request, confines it, measures it, kills it, says how it ended.
 
 It runs no model code and reads none: source and test code pass through it as file descriptors. Requests come as packets
-on a socket, each with a socket of its own for the report; closing that one kills the child. When the host dies, by
-whatever signal, the zygote kills its children and goes. Single-threaded; standard library only.
+on a socket, each with a socket of its own for the report. On that one the host says `PAUSE` when a child has nothing to do,
+`RESUME` when it has again, with its limits anew; closing it kills the child. When the host dies, by whatever signal, the
+zygote kills its children and goes. Single-threaded; standard library only.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
-import fcntl
+import gc
 import json
 import os
-import resource
 import select
 import shutil
 import signal
 import socket
-import struct
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
-from reasoning_rl.sandbox import landlock, program, seccomp
+from reasoning_rl.sandbox import confine, seccomp
 
 #: A child that has been there for this much longer than its wall limit, mostly queueing for a core, is given up.
 OVERLOAD_FACTOR, OVERLOAD_S = 10, 30.0
-_FIRST_UID = 60_000
-_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_KEEPCAPS, _PR_SET_NO_NEW_PRIVS = 1, 4, 8, 38
-_CAP_DAC_READ_SEARCH = 2
-_CAPSET = 126
-_LIBC = ctypes.CDLL(None, use_errno=True)
+PAUSE, RESUME = b"pause", b"resume"
+#: How long a run of less than this has queued does not matter to anybody.
+_SHORT_S = 0.1
 
 
 def main(settings: dict[str, Any], control_fd: int, host_fd: int) -> None:
@@ -55,8 +51,8 @@ class Child:
         self, pid: int, slot: int, report: socket.socket, setup: socket.socket, limits: dict[str, Any]
     ) -> None:
         self.pid, self.slot, self.report, self.setup, self.limits = pid, slot, report, setup, limits
-        self.started = time.monotonic()
-        self.look_at = self.started
+        self.look_at = self.started = time.monotonic()
+        self.cpu_before_s = self.queued_before_s = 0.0
         self.listener = -1
         self.ready = False
         self.problem = ""
@@ -79,18 +75,13 @@ class Zygote:
         self.children: dict[int, Child] = {}
         self.is_over = False
         self.cores = len(os.sched_getaffinity(0))
-        _prctl(_PR_SET_DUMPABLE, 0)
+        confine.begin()
         for name in settings["preload"]:
             __import__(name)
-        self.base_bytes = _address_space_bytes()
         self.free = list(range(settings["slots"]))
-        self.rules: list[int] = []
         for slot in self.free:
             self.make_scratch(slot)
-            if settings["landlock"]:
-                rights = landlock.python_paths(settings["library_folders"], settings["library_files"])
-                rights |= {"/dev/null": landlock.READ | landlock.WRITE, self.scratch(slot): landlock.SCRATCH}
-                self.rules.append(landlock.ruleset(rights, settings["landlock"]))
+        self.confinement = confine.Confinement(settings, [self.scratch(slot) for slot in self.free])
         self.watch(control.fileno(), self.accept)
         if host_fd >= 0:
             self.watch(host_fd, self.stop)
@@ -108,13 +99,11 @@ class Zygote:
         self.is_over = True
 
     def serve(self) -> None:
-        import gc
-
         gc.collect()
         gc.freeze()
         while not self.is_over:
             now = time.monotonic()
-            due = min((child.look_at for child in self.children.values()), default=now + 60)
+            due = min([now + 60, *(child.look_at for child in self.children.values())])
             for fd, _ in self.poll.poll(max(0, (due - now) * 1000 + 0.5)):
                 if fd in self.on:  # an earlier event of this round may have ended it
                     self.on[fd]()
@@ -136,7 +125,7 @@ class Zygote:
         folder = self.scratch(slot)
         os.makedirs(folder, mode=0o700, exist_ok=True)
         if self.settings["drop_uid"]:
-            os.chown(folder, _FIRST_UID + slot, _FIRST_UID + slot)
+            os.chown(folder, confine.FIRST_UID + slot, confine.FIRST_UID + slot)
 
     def empty_scratch(self, slot: int) -> None:
         folder = self.scratch(slot)
@@ -175,31 +164,42 @@ class Zygote:
             self.free.append(slot)
             return
         if pid == 0:
-            self.confine(request, slot, fds[1:], theirs, os.getppid())
+            self.confinement.enter(request, slot, fds[1:], theirs)
         theirs.close()
         _close(fds[1:])
         child = Child(pid, slot, report, ours, request["limits"])
+        child.look_at += self.soonest_end_s(child.limits["cpu_s"], child.limits["wall_s"], child.limits)
         self.children[pid] = child
         pidfd = os.pidfd_open(pid)
         child.fds = [pidfd, report.fileno(), ours.fileno()]
         self.watch(pidfd, lambda: self.reap(child))
-        self.watch(report.fileno(), lambda: self.give_up(child))
+        self.watch(report.fileno(), lambda: self.obey(child))
         self.watch(ours.fileno(), lambda: self.hear(child))
 
-    def give_up(self, child: Child) -> None:
-        self.unwatch(child.report.fileno())
-        child.kill("host")
+    def obey(self, child: Child) -> None:
+        """The host has said something about a child, or has closed the connection: it wants no more of it."""
+        try:
+            word = child.report.recv(16)
+        except OSError:
+            word = b""
+        if word == PAUSE:
+            child.look_at = float("inf")
+        elif word == RESUME:
+            child.look_at = child.started = time.monotonic()
+            child.cpu_before_s, child.queued_before_s = _cpu_s(child.pid), _queued_s(child.pid)
+            child.look_at += self.soonest_end_s(child.limits["cpu_s"], child.limits["wall_s"], child.limits)
+        else:
+            self.unwatch(child.report.fileno())
+            child.kill("host")
 
     def hear(self, child: Child) -> None:
         """The child says, before it runs any program, that it is confined, or why it could not be."""
         message, fds, _, _ = socket.recv_fds(child.setup, 4096, 1)
-        if message == b"L":
-            child.listener = fds[0]
-            self.watch(child.listener, lambda: self.decide(child))
-            return
         self.unwatch(child.setup.fileno())
         if message == b"R":
             child.ready = True
+            for child.listener in fds:
+                self.watch(child.listener, lambda: self.decide(child))
         else:
             child.problem = message.decode(errors="replace") or "the child died while it was confined"
 
@@ -231,11 +231,8 @@ class Zygote:
     def look(self, child: Child, now: float) -> None:
         """Kills a child whose time is up; decides when to look again."""
         limits, elapsed = child.limits, now - child.started
-        try:
-            used = time.clock_gettime((~child.pid << 3) | 2)  # the CPU clock of that process
-        except OSError:
-            used = 0.0
-        child.queued_s = _queued_s(child.pid)
+        used = _cpu_s(child.pid) - child.cpu_before_s
+        child.queued_s = _queued_s(child.pid) - child.queued_before_s
         left_cpu, left_wall = limits["cpu_s"] - used, limits["wall_s"] - (elapsed - child.queued_s)
         left_patience = OVERLOAD_FACTOR * limits["wall_s"] + OVERLOAD_S - elapsed
         if left_cpu <= 0:
@@ -244,10 +241,16 @@ class Zygote:
             child.kill("wall")
         elif left_patience <= 0:
             child.kill("overload")
-        wait = min(left_cpu / min(self.cores, limits["processes"]), left_wall, left_patience)
+        wait = min(self.soonest_end_s(left_cpu, left_wall, limits), left_patience)
         child.look_at = now + (60.0 if child.killed_for else max(0.005, wait))
 
+    def soonest_end_s(self, left_cpu: float, left_wall: float, limits: dict[str, Any]) -> float:
+        """Until then no limit can be used up, however many threads compute."""
+        return min(left_cpu / min(self.cores, limits["processes"]), left_wall)
+
     def reap(self, child: Child) -> None:
+        if time.monotonic() - child.started > _SHORT_S:
+            child.queued_s = _queued_s(child.pid) - child.queued_before_s
         pid, status, usage = os.wait4(child.pid, os.WNOHANG)
         if pid == 0:
             return
@@ -273,7 +276,7 @@ class Zygote:
             "problem": child.problem,
             "status": os.waitstatus_to_exitcode(status),
             "killed_for": child.killed_for,
-            "cpu_s": usage.ru_utime + usage.ru_stime,
+            "cpu_s": usage.ru_utime + usage.ru_stime - child.cpu_before_s,
             "wall_s": time.monotonic() - child.started,
             "queued_s": child.queued_s,
             "peak_mb": usage.ru_maxrss >> 10,
@@ -282,90 +285,13 @@ class Zygote:
             child.report.send(json.dumps(report).encode())
         child.report.close()
 
-    def confine(self, request: dict[str, Any], slot: int, fds: list[int], setup: socket.socket, zygote: int) -> None:
-        """In the child: gives everything up, says so, runs the program. Never returns."""
-        setup_fd = setup.detach()
-        try:
-            _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != zygote:
-                os._exit(1)
-            num_fds = len(fds)
-            kept = [*fds, setup_fd]
-            if self.settings["landlock"]:
-                kept.append(self.rules[slot])
-            kept = [fcntl.fcntl(fd, fcntl.F_DUPFD, 40) for fd in kept]  # out of the way of the final numbers
-            for number, fd in enumerate(kept):
-                os.dup2(fd, number if number < num_fds else number + 10)
-            os.closerange(num_fds, num_fds + 10 if num_fds > 0 else 0)
-            last = len(kept) + 10
-            setup_fd, rules_fd = num_fds + 10, num_fds + 11
-            os.closerange(last, 4096)
-            os.chdir(self.scratch(slot))
-            _set_limits(request["limits"], self.base_bytes)
-            if self.settings["drop_uid"]:
-                _drop_uid(_FIRST_UID + slot)
-            listener = _lock(self.settings, rules_fd)
-            os.umask(0o077)
-            if self.settings["landlock"]:
-                os.close(rules_fd)
-            confirm = socket.socket(fileno=setup_fd)
-            if listener >= 0:
-                socket.send_fds(confirm, [b"L"], [listener])
-                os.close(listener)
-            start = program.prepare(request["mode"], request["options"])
-            confirm.send(b"R")
-            confirm.close()
-        except BaseException as error:  # noqa: BLE001 - whatever it is, the program must not run
-            try:
-                os.write(setup_fd, f"{type(error).__name__}: {error}".encode()[:2000])
-            finally:
-                os._exit(1)
-        try:
-            start()
-        finally:
-            os._exit(1)
 
-
-def _lock(settings: dict[str, Any], rules_fd: int) -> int:
-    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
-    if settings["landlock"]:
-        landlock.restrict(rules_fd)
-    return seccomp.install() if settings["seccomp"] else -1
-
-
-def _set_limits(limits: dict[str, Any], base_bytes: int) -> None:
-    cpu = int(limits["cpu_s"]) + 2
-    for name, value in (
-        (resource.RLIMIT_CPU, cpu),
-        (resource.RLIMIT_AS, base_bytes + (limits["memory_mb"] << 20)),
-        (resource.RLIMIT_FSIZE, limits["file_bytes"]),
-        (resource.RLIMIT_NOFILE, 64),
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_MEMLOCK, 0),
-        (resource.RLIMIT_MSGQUEUE, 0),
-        (resource.RLIMIT_SIGPENDING, 64),
-    ):
-        _, hard = resource.getrlimit(name)
-        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(name, (value, value))
-    _, hard = resource.getrlimit(resource.RLIMIT_STACK)
-    stack = 64 << 20
-    resource.setrlimit(resource.RLIMIT_STACK, (stack if hard == resource.RLIM_INFINITY else min(stack, hard), hard))
-
-
-def _drop_uid(uid: int) -> None:
-    """From root to a user of nobody, who may only still read what the rules allow, such as a Python below /root."""
-    _prctl(_PR_SET_KEEPCAPS, 1)
-    os.setgroups([])
-    os.setresgid(uid, uid, uid)
-    os.setresuid(uid, uid, uid)
-    keep = 1 << _CAP_DAC_READ_SEARCH
-    header, data = struct.pack("<Ii", 0x20080522, 0), struct.pack("<6I", keep, keep, 0, 0, 0, 0)
-    if _LIBC.syscall(_CAPSET, header, data) != 0:
-        data = struct.pack("<6I", 0, 0, 0, 0, 0, 0)
-        if _LIBC.syscall(_CAPSET, header, data) != 0:
-            raise OSError(ctypes.get_errno(), "capset")
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # a change of user clears it
+def _cpu_s(pid: int) -> float:
+    """CPU seconds of a process so far."""
+    try:
+        return time.clock_gettime((~pid << 3) | 2)  # the clock of that process
+    except OSError:
+        return 0.0
 
 
 def _queued_s(pid: int) -> float:
@@ -378,16 +304,6 @@ def _queued_s(pid: int) -> float:
     except (OSError, IndexError, ValueError):
         pass
     return longest / 1e9
-
-
-def _address_space_bytes() -> int:
-    with open("/proc/self/statm", "rb") as file:
-        return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def _prctl(option: int, value: int) -> None:
-    if _LIBC.prctl(option, value, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), f"prctl {option}")
 
 
 def _close(fds: list[int]) -> None:

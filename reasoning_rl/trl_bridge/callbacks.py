@@ -13,12 +13,18 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+import torch
+from accelerate import PartialState
+from accelerate.utils import gather
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from reasoning_rl.progress import StageProgress
 from reasoning_rl.run_dir import RunDir, append_jsonl
 
 logger = logging.getLogger(__name__)
+
+#: Two signals this close are one Ctrl-C: torchrun hands on the one that the terminal has sent to its processes already.
+_SAME_CTRL_C_S = 1.0
 
 _SHOWN = {
     "reward": ("reward", "{:.3f}"),
@@ -85,11 +91,13 @@ class Metrics(TrainerCallback):
 class SaveOnInterrupt(TrainerCallback):
     """First Ctrl-C: finish the step, save, stop. Second: stop at once.
 
-    Use as a context manager around `trainer.train()`; `interrupted` says afterwards whether it happened.
+    Use as a context manager around `trainer.train()`; `stopped` says afterwards whether the run was stopped after a step.
+    All processes stop after the same step, whichever of them the signal reached first.
     """
 
     def __init__(self) -> None:
-        self.interrupted = False
+        self.stopped = False
+        self._asked_at: float | None = None
         self._previous: Callable[[int, FrameType | None], Any] | int | None = None
 
     def __enter__(self) -> SaveOnInterrupt:
@@ -100,14 +108,37 @@ class SaveOnInterrupt(TrainerCallback):
         signal.signal(signal.SIGINT, self._previous)
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
-        if self.interrupted:
+        now = time.monotonic()
+        if self._asked_at is not None:
+            if now - self._asked_at < _SAME_CTRL_C_S:
+                return
             raise KeyboardInterrupt
-        self.interrupted = True
+        self._asked_at = now
         logger.warning("interrupted: finishing this step and saving; press Ctrl-C again to stop at once")
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        if self.interrupted and state.global_step < state.max_steps:
-            control.should_save = control.should_training_stop = True
+        if _on_any_process(self._asked_at is not None):
+            self.stopped = control.should_save = control.should_training_stop = True
+
+
+class NothingLeft(Exception):  # noqa: N818 - not an error
+    """The checkpoint that a stage resumed from was its last."""
+
+
+class StopBeforeFirst(TrainerCallback):
+    """Raises `NothingLeft` once a checkpoint of the last step is loaded. Where that step lies within an epoch, transformers
+    5.17 would train one more."""
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if state.global_step >= state.max_steps > 0:
+            raise NothingLeft
+
+
+def _on_any_process(flag: bool) -> bool:
+    state = PartialState()
+    if state.num_processes == 1:
+        return flag
+    return bool(gather(torch.tensor([float(flag)], device=state.device)).sum() > 0)  # pyright: ignore
 
 
 def _finite(value: Any) -> Any:

@@ -11,7 +11,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,10 +32,14 @@ from reasoning_rl.trl_bridge.weights import merged_tensors
 
 logger = logging.getLogger(__name__)
 
-# Warnings at every start and sync that name nothing to act on; load_weights does its own, stricter check.
-for _name in ("v1.worker.cpu_worker", "model_executor.model_loader.reload.layerwise", "utils.torch_utils"):
-    logging.getLogger(f"vllm.{_name}").setLevel(logging.ERROR)
-
+# Modules of vLLM that warn at every start or sync of what is meant so; load_weights does its own, stricter check.
+_CHATTERING = (
+    "config.vllm",
+    "model_executor.model_loader.reload.layerwise",
+    "platforms.cpu",
+    "utils.torch_utils",
+    "v1.worker.cpu_worker",
+)
 
 #: Gets the position of a completion in its batch and its token ids, as soon as it is finished.
 OnFinished = Callable[[int, list[int]], None]
@@ -61,6 +65,8 @@ class Engine:
         assert is_vllm_available()
         from vllm import LLM
 
+        for name in _CHATTERING:  # after the import, which sets all levels of vLLM anew
+            logging.getLogger(f"vllm.{name}").setLevel(logging.ERROR)
         state = PartialState()
         arguments: dict[str, Any] = {
             "model": folder,
@@ -176,7 +182,8 @@ class Engine:
                         outputs[position] = output
                         on_finished(position, list(output.outputs[0].token_ids))  # pyright: ignore
         except BaseException:
-            engine.abort_request(request_ids, internal=True)
+            with suppress(Exception):  # after a Ctrl-C in the middle of a step vLLM may be past even this
+                engine.abort_request(request_ids, internal=True)
             raise
         return [outputs[position] for position in range(len(request_ids))]
 

@@ -84,8 +84,8 @@ class _KeptLogits(torch.autograd.Function):
         dtype: torch.dtype,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         ctx.set_materialize_grads(False)  # an entropy that is only logged has no gradient
-        inputs, cast = hidden.to(dtype), weight.to(dtype)
-        logits = inputs @ cast.t()  # (N, V)
+        inputs = hidden.to(dtype)
+        logits = inputs @ weight.to(dtype).t()  # (N, V)
         num_rows = logits.size(0)
         log_z, logprobs, entropy = (torch.empty(num_rows) for _ in range(3))
         is_top1 = torch.empty(num_rows, dtype=torch.bool)
@@ -96,8 +96,8 @@ class _KeptLogits(torch.autograd.Function):
             is_top1[rows] = z.argmax(-1) == targets[rows]
             log_p = z.sub_(log_z[rows, None])
             entropy[rows] = -log_p.exp().mul_(log_p).sum(-1)
-        ctx.save_for_backward(inputs, cast, targets, log_z, entropy)
-        ctx.logits, ctx.scale, ctx.hidden_dtype, ctx.weight_dtype = logits, scale, hidden.dtype, weight.dtype
+        ctx.save_for_backward(inputs, weight, targets, log_z, entropy)
+        ctx.logits, ctx.scale, ctx.dtype, ctx.hidden_dtype = logits, scale, dtype, hidden.dtype
         ctx.mark_non_differentiable(is_top1)
         return logprobs, entropy, is_top1
 
@@ -105,7 +105,7 @@ class _KeptLogits(torch.autograd.Function):
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, grad_logprobs: torch.Tensor | None, grad_entropy: torch.Tensor | None, _: None
     ) -> tuple[torch.Tensor | None, torch.Tensor | None, None, None, None]:
-        inputs, cast, targets, log_z, entropy = ctx.saved_tensors
+        inputs, weight, targets, log_z, entropy = ctx.saved_tensors
         gradient, ctx.logits = ctx.logits, None  # overwritten below, so that a second backward pass has nothing to read
         if gradient is None:
             raise RuntimeError("the LM head keeps its logits for one backward pass only; do not retain the graph")
@@ -120,8 +120,9 @@ class _KeptLogits(torch.autograd.Function):
                 d_z.sub_(log_p.add_(entropy[rows, None]).mul_(p).mul_(grad_entropy[rows, None].float()))
             gradient[rows] = d_z.mul_(ctx.scale).to(gradient.dtype)
         wants_hidden, wants_weight = ctx.needs_input_grad[:2]
-        d_hidden = (gradient @ cast).to(ctx.hidden_dtype) if wants_hidden else None
-        d_weight = (gradient.t() @ inputs).to(ctx.weight_dtype) if wants_weight else None
+        with utils.maybe_gather_lm_head_ctx(weight):  # ZeRO-3 has taken it apart since the forward pass
+            d_hidden = (gradient @ weight.to(ctx.dtype)).to(ctx.hidden_dtype) if wants_hidden else None
+        d_weight = (gradient.t() @ inputs).to(weight.dtype) if wants_weight else None
         return d_hidden, d_weight, None, None, None
 
 

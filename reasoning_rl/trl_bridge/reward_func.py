@@ -21,6 +21,16 @@ from reasoning_rl.parsing import split_completion
 from reasoning_rl.recipe import Recipe
 from reasoning_rl.scoring import ScoredSample, refuse_broken_grading, verdict_rates
 
+#: Metrics of a step, and the counters of `Grader.stats` that each adds up.
+COUNTS = {
+    "grading/scores_made": ("scores",),
+    "grading/scores_shared": ("hits", "joined"),
+    "grading/kills": ("kills",),
+    "grading/crashes": ("crashes",),
+    "grading/out_of_memory": ("out_of_memory",),
+    "time/graders_busy_s": ("busy_s",),
+}
+
 
 class Scorer(Protocol):
     """Scores a batch in order: the run's `Grader`, or a bare `RewardSet` without deadlines."""
@@ -50,6 +60,7 @@ class CombinedReward:
             self.early = EarlyGrading(rewards)
         self.last: list[tuple[Sample, ScoredSample]] = []
         self.seconds = 0.0
+        self._counts: dict[str, float] = {}
 
     def __call__(
         self,
@@ -98,6 +109,17 @@ class CombinedReward:
         """The seconds spent here since the last call."""
         taken, self.seconds = self.seconds, 0.0
         return taken
+
+    def take_counts(self) -> dict[str, float]:
+        """What the grading processes of all ranks did since the last call; see `COUNTS`. All ranks must call it."""
+        if not isinstance(self.rewards, Grader):
+            return {}
+        now = self.rewards.stats()
+        counts = {name: sum(now.get(key, 0.0) for key in keys) for name, keys in COUNTS.items()}
+        since = {name: count - self._counts.get(name, 0.0) for name, count in counts.items()}
+        self._counts = counts
+        everywhere: list[dict[str, float]] = gather_object([since])
+        return {name: sum(one[name] for one in everywhere) for name in COUNTS}
 
     def take_grading_time(self) -> GradingTime | None:
         """What of the grading since the last call was hidden; `None` when nothing starts early."""
@@ -153,5 +175,7 @@ def _log(scored: Sequence[ScoredSample], log_metric: Callable[[str, float], None
         present = [value for value in values if value is not None]
         # TRL averages over ranks, so a rank without a single score must log a number too.
         log_metric(f"rewards/{name}/mean", sum(present) / len(present) if present else 0.0)
+        log_metric(f"rewards/{name}/abstained", sum(s.scores[name].verdict.is_our_fault for s in scored) / len(scored))
+        log_metric(f"time/rewards/{name}_s", sum(s.seconds[name] for s in scored) / len(scored))
         for verdict, rate in rates.items():
             log_metric(f"verdicts/{name}/{verdict}", rate)

@@ -102,6 +102,12 @@ def whole_groups(batches: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [{key: _picked(value, part) for key, value in rows.items()} for part in parts]
 
 
+def are_cut_freely(loss_type: str, batches: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether micro-batches may be cut in another way. Losses that are means over the rows of a micro-batch leave out rows that
+    could not be scored, so that those have to stay where TRL's shuffle put them."""
+    return loss_type in _GLOBAL_NORMALISER or all(bool(batch["scored"].all()) for batch in batches if "scored" in batch)
+
+
 def _joined(values: Sequence[Any]) -> Any:
     first = values[0]
     if isinstance(first, torch.Tensor) and first.dim():

@@ -1,7 +1,8 @@
 """`ReasoningTrainer`: TRL's GRPOTrainer on the run's engine, with every rollout written down.
 
 The mathematics is TRL's. What it changes: the generation backend is an engine that is already running; after each rollout
-the completions, scores and advantages go to the ledger and the phase times to the metrics; and work that changes no
+the completions, scores and advantages go to the ledger and the phase times to the metrics; rows that could not be scored leave
+the loss (`void_rows`); and work that changes no
 gradient is left out (`savings`, pinned against TRL by tests/trl/test_savings.py).
 """
 
@@ -18,6 +19,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from reasoning_rl.recipe import Savings
 from reasoning_rl.trl_bridge import savings as exact
+from reasoning_rl.trl_bridge import void_rows
 from reasoning_rl.trl_bridge.engine import Engine, EngineGeneration
 from reasoning_rl.trl_bridge.frozen_weights import keep_casts
 from reasoning_rl.trl_bridge.packing import IGNORED, can_pack, pack
@@ -54,12 +56,8 @@ class ReasoningTrainer(GRPOTrainer):
         self.reward = reward
         self.on_rollouts = on_rollouts
         savings = savings or Savings()
-        if (
-            savings.keep_casts
-            and isinstance(self.model, PeftModel)
-            and args.bf16
-            and not torch.accelerator.is_available()
-        ):
+        is_whole = not (self.is_deepspeed_enabled or self.is_fsdp_enabled or torch.accelerator.is_available())
+        if savings.keep_casts and is_whole and args.bf16 and isinstance(self.model, PeftModel):
             keep_casts(self.model, torch.bfloat16)
         # With use_vllm the constructor would start an engine of its own; from here on the attributes are those that it
         # would have set (pinned by tests/trl/test_upstream_seams.py).
@@ -118,6 +116,8 @@ class ReasoningTrainer(GRPOTrainer):
         batches = self._buffered_inputs
         if batches is before or batches is None or len(batches) < 2 or not self._sorts_rows:
             return inputs
+        if not exact.are_cut_freely(self.loss_type, batches):
+            return inputs
         self._buffered_inputs = exact.whole_groups(batches)  # pyright: ignore[reportAttributeAccessIssue]
         return self._buffered_inputs[self._step % len(batches)]
 
@@ -132,6 +132,7 @@ class ReasoningTrainer(GRPOTrainer):
         finally:
             self.vllm_importance_sampling_correction = correction
         self._zero_equal_groups(output["advantages"])
+        self._leave_out_void_rows(output)
         self._record(output["advantages"].tolist())
         return output
 
@@ -145,7 +146,14 @@ class ReasoningTrainer(GRPOTrainer):
             start = self.accelerator.process_index * len(advantages)
             advantages[torch.tensor(equal[start : start + len(advantages)], device=advantages.device)] = 0.0
 
+    def _leave_out_void_rows(self, output: dict[str, Any]) -> None:
+        """Takes what could not be scored out of masks and normaliser, on all ranks together."""
+        is_void = [item.total is None for _, item in self.reward.last]
+        num_tokens = void_rows.leave_out(output, torch.tensor(is_void, device=output["completion_mask"].device))
+        output["num_items_in_batch"] = output["num_items_in_batch"] - self.accelerator.gather(num_tokens).sum()
+
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        inputs = void_rows.without(inputs)
         kept, scale = inputs, 1.0
         if self._skips_idle_rows:
             rows = exact.trained_rows(inputs)
@@ -215,11 +223,18 @@ class ReasoningTrainer(GRPOTrainer):
         )
         difference = (logprobs - sampling).abs()[mask.bool() & ~sampling.isnan()]
         ratio = batch["importance_sampling_ratio"]
+        local = torch.stack(
+            [
+                difference.mean(),  # NaN without a token, and left out of the means below
+                difference.max() if difference.numel() else difference.new_tensor(torch.nan),
+                ratio.mean(),
+            ]
+        )
+        mean, largest, ratio_mean = self.accelerator.gather(local.float()).view(-1, 3).T.cpu()
         metrics = self._metrics["train"]
-        if difference.numel():
-            metrics["sampling/sampling_logp_difference/mean"].append(difference.mean().item())
-            metrics["sampling/sampling_logp_difference/max"].append(difference.max().item())
-        metrics["sampling/importance_sampling_ratio/mean"].append(ratio.mean().item())
+        metrics["sampling/sampling_logp_difference/mean"].append(mean.nanmean().item())
+        metrics["sampling/sampling_logp_difference/max"].append(largest.nan_to_num(0.0).max().item())
+        metrics["sampling/importance_sampling_ratio/mean"].append(ratio_mean.nanmean().item())
 
     def _record(self, advantages: list[float]) -> None:
         """Writes the rollouts down and moves the phase times into the metrics."""
@@ -234,6 +249,8 @@ class ReasoningTrainer(GRPOTrainer):
         for phase, seconds in self.vllm_generation.take_seconds().items():
             metrics[f"time/{phase}_s"].append(seconds)
         metrics["time/reward_s"].append(self.reward.take_seconds())
+        for name, count in self.reward.take_counts().items():
+            metrics[name].append(count)
         if grading := self.reward.take_grading_time():
             metrics["time/grading_s"].append(grading.busy_s)
             metrics["rewards/hidden_share"].append(grading.hidden_share)

@@ -44,6 +44,16 @@ def merged_tensors(model: nn.Module, backend: DistributedBackend) -> Iterator[tu
                 yield plain_name(name), tensor.detach()
 
 
+def adapter_tensors(model: nn.Module, backend: DistributedBackend) -> Iterator[tuple[str, torch.Tensor]]:
+    """Name and tensor of every trained parameter of an adapter, named as PEFT does; nothing of a plain model. Collective
+    like `merged_tensors`."""
+    if isinstance(model, PeftModel):
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                with backend.gather_params([parameter]):
+                    yield name, parameter.detach()
+
+
 def plain_name(name: str) -> str:
     """The name of a parameter in the plain Hugging Face model."""
     return name.removeprefix("base_model.model.").replace(".base_layer.", ".").replace(".modules_to_save.default.", ".")

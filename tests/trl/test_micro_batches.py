@@ -92,6 +92,16 @@ def test_whole_groups_sorts_rows_and_loses_none() -> None:
     assert all(int(batch["num_items_in_batch"]) == 9 for batch in batches)
 
 
+@pytest.mark.parametrize(
+    ("loss_type", "scored", "may"),
+    [("dapo", [False, True], True), ("grpo", [True, True], True), ("grpo", [False, True], False)],
+    ids=["tokens-of-all", "all-scored", "one-void"],
+)
+def test_void_rows_stay_where_they_count(loss_type: str, scored: list[bool], may: bool) -> None:
+    batches = [{"scored": torch.tensor([True, True])}, {"scored": torch.tensor(scored)}]
+    assert exact.are_cut_freely(loss_type, batches) is may
+
+
 class SeededRollouts(TrainerCallback):
     """The engine samples with torch's generator, so this makes the rollouts of two trainers the same."""
 

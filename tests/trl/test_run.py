@@ -6,51 +6,17 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from whole_runs import ACCELERATE, CLI, run  # pyright: ignore[reportAttributeAccessIssue]
 
 from reasoning_rl.run_dir import RunDir, read_json, read_jsonl
 from reasoning_rl.workers.proc import descendants
 
 pytestmark = pytest.mark.engine
-
-CLI = [sys.executable, "-c", "from reasoning_rl.cli import main; main()"]
-ACCELERATE = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "1", "-m", "reasoning_rl.train"]
-
-
-@pytest.fixture
-def tiny_recipe(
-    tiny_policy: Path, recipe_tree: Callable[..., dict[str, Any]], write_recipe: Callable[..., Path]
-) -> Callable[..., Path]:
-    """A recipe that runs in seconds; keyword arguments replace sections."""
-
-    def make(**sections: Any) -> Path:
-        common: dict[str, Any] = {"learning_rate": 1e-3, "gradient_checkpointing": False, "bf16": False}
-        tree = recipe_tree(
-            model={"source": str(tiny_policy)},
-            sft={**common, "per_device_train_batch_size": 4, "max_steps": 2},
-            grpo={
-                **common,
-                "max_steps": 3,
-                "per_device_train_batch_size": 4,
-                "num_generations": 2,
-                "max_completion_length": 8,
-                "save_steps": 1,
-            },
-            vllm={"max_model_len": 128, "enforce_eager": True, "kv_cache_memory_bytes": 1 << 28, "max_num_seqs": 16},
-        )
-        return write_recipe({**tree, **sections})
-
-    return make
-
-
-def run(command: list[str], timeout: float = 400) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
 
 
 def test_all_stages_and_both_ways_to_launch(tiny_recipe: Callable[..., Path], tmp_path: Path) -> None:
@@ -172,21 +138,3 @@ def is_running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
-
-
-@pytest.mark.slow
-def test_two_processes_share_a_batch(tiny_recipe: Callable[..., Path], tmp_path: Path) -> None:
-    recipe = tiny_recipe(
-        stages=[{"name": "grpo", "kind": "grpo"}, {"name": "after", "kind": "eval"}],
-        launch={
-            "config_file": str(Path(__file__).parents[2] / "recipes" / "accelerate" / "cpu_2.yaml"),
-            "num_processes": 2,
-        },
-    )
-    result = run([*CLI, "train", str(recipe)])
-    assert result.returncode == 0, result.stderr[-3000:]
-    run_dir = RunDir(tmp_path / "run")
-    rollouts = list(read_jsonl(run_dir.rollouts))
-    assert len(rollouts) == 3 * 8  # steps × per-device batch × processes
-    assert all(0 <= row["rewards/hidden_share"] <= 1 for row in read_jsonl(run_dir.metrics))
-    assert read_json(run_dir.summary)["after"]["num_samples"] == 8

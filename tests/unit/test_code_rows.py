@@ -54,6 +54,13 @@ MBPP_TREE = {
     "test_list": ["assert max_height(root) == 3", "assert max_height(root.left) == 2"],
     "test_setup_code": "root = Node(1)\nroot.left, root.right = Node(2), Node(3)\nroot.left.left = Node(4)",
 }
+MBPP_MATH = {
+    "task_id": 82,
+    "prompt": "Write a function to find the volume of a cylinder.",
+    "code": "import math\ndef volume(r, h):\n    return math.pi * r * r * sum([h])",
+    "test_imports": [],
+    "test_list": ["assert math.isclose(volume(1, 2), 6.2831853, rel_tol=0.001)"],
+}
 SANITIZED = {
     "task_id": 2,
     "prompt": "Write a function to find the shared elements from the given two lists.",
@@ -118,6 +125,7 @@ def grade(program: str, row: dict[str, Any]) -> Score:
         (code_rows.mbpp, MBPP, None, 1),
         (code_rows.mbpp, MBPP_CLASS, None, 1),
         (code_rows.mbpp, MBPP_TREE, None, 1),
+        (code_rows.mbpp, MBPP_MATH, None, 1),
         (code_rows.mbpp, SANITIZED, None, 1),
         (code_rows.apps, APPS_STDIO, None, 2),
         (code_rows.apps, APPS_CALL, None, 2),
@@ -125,14 +133,21 @@ def grade(program: str, row: dict[str, Any]) -> Score:
         (code_rows.live_code_bench, LCB, LCB_SOLUTION, 2),
         (code_rows.live_code_bench, LCB_CALL, LCB_CALL_SOLUTION, 2),
     ],
-    ids=["mbpp", "mbpp with a class", "mbpp with objects of a class", "sanitized mbpp", "apps stdio", "apps call", "taco method", "lcb stdio", "lcb method"],
+    ids=["mbpp", "mbpp with a class", "mbpp with objects of a class", "mbpp without its import", "sanitized mbpp", "apps stdio", "apps call", "taco method", "lcb stdio", "lcb method"],
 )  # fmt: skip
 def test_a_row_of_each_format(convert: Any, row: dict[str, Any], solution: str | None, num_tests: int) -> None:
     made = convert(row)
     assert len(json.loads(made["tests"])) == num_tests
     program = solution or made["solution"]
     assert grade(program, made).value == 1, grade(program, made).detail
-    broken = program.replace("sum(", "max(").replace("+", "-").replace("&", "|").replace(">", "<").replace("t - x[0]", "t - x[1]")
+    broken = (
+        program.replace("sum(", "max(")
+        .replace("+", "-")
+        .replace("&", "|")
+        .replace(">", "<")
+        .replace("* r", "+ r")
+        .replace("t - x[0]", "t - x[1]")
+    )
     assert broken != program
     assert grade(broken, made).value == 0
     assert made["prompt"]
