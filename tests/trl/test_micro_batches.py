@@ -56,7 +56,7 @@ def test_eight_micro_batches_equal_one(
     trainer = make_trainer(engine, tiny_policy, recipe, tmp_path, lora=lora, **TOKEN_RATIO)
     batch = batch_of(trainer)
     torch.manual_seed(5)
-    shuffled = split_tensor_dict(shuffle_sequence_dict(dict(batch)), 8)
+    shuffled = split_tensor_dict(shuffle_sequence_dict(dict(batch)), 8)  # pyright: ignore[reportArgumentType]
     for loss_type in [loss for loss in LOSSES if loss != "bnpo"]:  # bnpo depends on the micro-batches by definition
         trainer.loss_type = loss_type
         trainer.current_gradient_accumulation_steps = trainer.args.steps_per_generation = 1  # pyright: ignore
@@ -77,7 +77,7 @@ def test_eight_micro_batches_equal_one(
 
 def test_whole_groups_sorts_rows_and_loses_none() -> None:
     prompts = torch.tensor([[0, 7], [3, 4], [0, 7], [3, 4], [0, 7], [3, 4]])
-    columns = {
+    columns: dict[str, torch.Tensor | None] = {
         "prompt_ids": prompts,
         "prompt_mask": (prompts > 0).long(),
         "completion_ids": torch.arange(6)[:, None].expand(-1, 3),
