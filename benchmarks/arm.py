@@ -112,11 +112,13 @@ class Ours:
     """The `grpo` stage of a recipe, with the grading processes, the ledger and the metrics that every run has."""
 
     def __init__(self) -> None:
+        from reasoning_rl.trl_bridge.choosing import ChoosingTrainer
         from reasoning_rl.trl_bridge.engine import Engine, EngineGeneration
         from reasoning_rl.trl_bridge.trainer import ReasoningTrainer
 
         self.clock = watch.Clock()
-        self.clock.wrap(GRPOTrainer, ReasoningTrainer, vllm_generation.VLLMGeneration, EngineGeneration)
+        self.clock.wrap(GRPOTrainer, ReasoningTrainer, ChoosingTrainer)
+        self.clock.wrap(vllm_generation.VLLMGeneration, EngineGeneration)
         self._start = Engine
         self._engine: Any = None
 

@@ -22,7 +22,7 @@ import speed_report
 from bench import describe, provenance
 from jobs import Case, Job, start
 
-from reasoning_rl.recipe import Model, Recipe
+from reasoning_rl.recipe import Model
 
 CASES = (
     Case("short", max_tokens=32, steps=3),
@@ -32,7 +32,7 @@ CASES = (
 #: Micro-batches that the tuning runs try.
 BATCHES = (8, 16, 32)
 #: Recipe keys of arm C: what this project offers beyond the same mathematics. Add with --c.
-BEHAVIOUR = ("sampling.refill_rounds=2",) if "sampling" in Recipe.model_fields else ()
+BEHAVIOUR = ("sampling.refill_rounds=2",)
 #: Rough seconds on 2 cores of AVX512-BF16, for the estimate only.
 START_S = 45
 STEP_S = {"A": {"short": 22, "long": 60, "short, half idle": 22}, "B": {"short": 8, "long": 24, "short, half idle": 6}}

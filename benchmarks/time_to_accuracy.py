@@ -24,7 +24,7 @@ from step_speed import BEHAVIOUR
 from reasoning_rl.recipe import Model
 
 #: Recipe keys of arm C beyond those of `step_speed`: prompts by their pass rate.
-CURRICULUM = ("sampling.curriculum.solved_above=0.95",) if BEHAVIOUR else ()
+CURRICULUM = ("sampling.curriculum.solved_above=0.95",)
 
 
 def main() -> None:

@@ -53,7 +53,7 @@ class StageProgress:
                 console=self.console,
             )
             self._bar.start()
-            self._task = self._bar.add_task(self.title, total=self.total, shown="")
+            self._task = self._bar.add_task(self.title, total=self.total, completed=self.done, shown="")
         else:
             self._line({})
         return self

@@ -29,6 +29,8 @@ class Run(Section):
     """Seed of sampling, shuffling and adapter initialisation."""
     report_to: list[str] = []
     """Hugging Face trackers besides the run folder's own metrics: `wandb`, `tensorboard`, `trackio`, `mlflow`, …"""
+    peak_tflops: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """Peak of one device in TFLOP/s, for `update_mfu`. Known for common GPUs; elsewhere, without it, none is reported."""
 
 
 class Model(Section):
@@ -161,6 +163,25 @@ class Savings(Section):
     small micro-batches (less memory) save as much. Not for `bnpo`, whose loss depends on the micro-batches."""
 
 
+class Curriculum(Section):
+    """Prompts are chosen by what is known of their pass rate p, with probability p(1 - p), instead of in order."""
+
+    solved_above: float = Field(default=0.95, gt=0, le=1)
+    """From this pass rate on, over two visits or more, a prompt is not chosen any more."""
+    defer_batches: int = Field(default=20, ge=0)
+    """For so many batches a prompt that nobody solved is not chosen again."""
+
+
+class Sampling(Section):
+    """Which prompts are sampled and which of their groups are trained on. Changes what is learned; off by default."""
+
+    refill_rounds: int = Field(default=0, ge=0)
+    """DAPO's dynamic sampling: groups whose totals are all equal are dropped and replaced by groups of the next prompts, in
+    so many further rounds of sampling at most. Steps stay as many; prompts are used up faster."""
+    curriculum: Curriculum | None = None
+    """Choose prompts by their pass rate: that of `eval.accuracy`, or of the only reward with a weight."""
+
+
 class Eval(Section):
     """How `eval` stages sample and what they call accuracy."""
 
@@ -225,12 +246,21 @@ class Recipe(Section):
     grpo: dict[str, JsonValue] = {}
     """Keyword arguments of `trl.GRPOConfig`."""
     savings: Savings = Savings()
+    sampling: Sampling = Sampling()
     eval: Eval | None = None
     vllm: dict[str, JsonValue] = {}
     """Engine arguments of `vllm.LLM`."""
     stages: list[Stage] = Field(min_length=1)
     """The steps of the run, in order."""
     launch: Launch = Launch()
+
+    @property
+    def accuracy_reward(self) -> str | None:
+        """The reward that tells right from wrong: `eval.accuracy`, or the only one with a weight."""
+        weighted = [name for name, use in self.rewards.items() if use.weight]
+        if self.eval:
+            return self.eval.accuracy
+        return weighted[0] if len(weighted) == 1 else None
 
     def policy_of(self, stage: Stage) -> Literal["lora", "full"]:
         """What a training stage trains."""
@@ -264,6 +294,10 @@ class Recipe(Section):
             )
         if "grpo" in kinds and not any(use.weight for use in self.rewards.values()):
             problems.append("rewards: every weight is 0, so grpo would learn nothing; give one reward a weight")
+        if self.sampling.curriculum and self.accuracy_reward is None:
+            problems.append(
+                f"sampling.curriculum: which of rewards {sorted(self.rewards)} tells right from wrong? add eval.accuracy"
+            )
         problems += reward_problems(self.rewards)
         if problems:
             raise ValueError("\n".join(problems))

@@ -152,7 +152,7 @@ class Jail:
         ]
         try:
             command = (
-                _bwrap(walls.namespaces, slots, scratch_mb, [*package_paths, *executables]) if walls.namespaces else []
+                _bwrap(walls.namespaces, slots, scratch_mb, package_paths, executables) if walls.namespaces else []
             )
             self.process = subprocess.Popen(
                 [*command, *python],
@@ -255,7 +255,9 @@ def _package_paths(name: str) -> list[str]:
     return [str(folder), *([str(beside)] if beside.is_dir() else [])]
 
 
-def _bwrap(namespaces: str, slots: int, scratch_mb: int, package_paths: Sequence[str]) -> list[str]:
+def _bwrap(
+    namespaces: str, slots: int, scratch_mb: int, package_paths: Sequence[str], executables: Sequence[str]
+) -> list[str]:
     bwrap = bwrap_path()
     if bwrap is None:
         raise SandboxError("bubblewrap is not installed")
@@ -266,6 +268,10 @@ def _bwrap(namespaces: str, slots: int, scratch_mb: int, package_paths: Sequence
     else:
         for capability in ("CHOWN", "SETUID", "SETGID", "DAC_READ_SEARCH", "KILL", "DAC_OVERRIDE"):
             command += ["--cap-add", f"CAP_{capability}"]
+    # bubblewrap makes folders on the way for root alone, and what a child becomes has lost the right to pass them.
+    parents = {str(parent) for path in executables for parent in Path(path).parents if str(parent) != "/"}
+    for path in sorted(parents | ({"/usr", "/etc"} if executables else set())):
+        command += ["--perms", "0755", "--dir", path]
     for path in ("/lib", "/lib64"):
         if os.path.islink(path):
             command += ["--symlink", os.readlink(path), path]
@@ -274,7 +280,14 @@ def _bwrap(namespaces: str, slots: int, scratch_mb: int, package_paths: Sequence
     for path in ("/usr/lib", "/usr/lib64", "/usr/share/zoneinfo", "/etc/ld.so.cache"):
         command += ["--ro-bind-try", path, path]
     executable = os.path.realpath(sys.executable)
-    binds = [executable, *_library_folders(), *glob.glob(f"{sys.base_prefix}/lib/*.so*"), str(_HERE), *package_paths]
+    binds = [
+        executable,
+        *_library_folders(),
+        *glob.glob(f"{sys.base_prefix}/lib/*.so*"),
+        str(_HERE),
+        *package_paths,
+        *executables,
+    ]
     for path in binds:
         command += ["--ro-bind", path, path]
     for folder in _library_folders():

@@ -108,7 +108,8 @@ class LanguageSandbox:
             result = self._sandbox.run_binary(source, given, limits, options)
             if result.outcome is not Outcome.RUNTIME_ERROR:
                 return result
-            return replace(result, reason=_first_error(result.stderr[:20_000].decode(errors="replace")))
+            words = result.stderr[:20_000].decode(errors="replace")  # the last line names Node's version only
+            return replace(result, reason=_first_error(words)) if words else result
         executable = self._executable(source)
         if isinstance(executable, RunResult):
             return executable

@@ -90,6 +90,7 @@ class Engine:
         #: How many times weights were loaded, so that who has pushed a part of them knows whether the rest still stands.
         self.num_reloads = 0
         self.max_model_len: int = self.llm.llm_engine.model_config.max_model_len
+        self.max_num_seqs: int = self.llm.llm_engine.vllm_config.scheduler_config.max_num_seqs
         logger.info(
             "vLLM engine started in %.0f s (context %d tokens)", time.perf_counter() - start, self.max_model_len
         )

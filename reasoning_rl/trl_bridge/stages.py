@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +35,14 @@ from reasoning_rl.run_dir import RunDir, StageDir, append_jsonl, write_json
 from reasoning_rl.scoring import ScoredSample
 from reasoning_rl.trl_bridge.args import grpo_config, lora_config, sft_config
 from reasoning_rl.trl_bridge.callbacks import Metrics, NothingLeft, SaveOnInterrupt, StopBeforeFirst
+from reasoning_rl.trl_bridge.choosing import ChoosingTrainer
 from reasoning_rl.trl_bridge.engine import Engine
 from reasoning_rl.trl_bridge.lm_head import use_cpu_lm_head
 from reasoning_rl.trl_bridge.policy import eos_token_ids, load_policy, save_policy
 from reasoning_rl.trl_bridge.preflight import tokenize
 from reasoning_rl.trl_bridge.reward_func import CombinedReward, Scorer, ledger_row
 from reasoning_rl.trl_bridge.sft import PackedSFTTrainer
+from reasoning_rl.trl_bridge.throughput import peak_tflops
 from reasoning_rl.trl_bridge.trainer import ReasoningTrainer
 from reasoning_rl.trl_bridge.weights import adapter_tensors, merged_tensors, unwrapped
 
@@ -110,7 +113,11 @@ def run_grpo(given: StageInput) -> dict[str, Any]:
     args = grpo_config(
         given.recipe, given.stage, given.folder.checkpoints
     )  # first: it tells ZeRO-3 how to load the policy
-    trainer = ReasoningTrainer(
+    sampling = given.recipe.sampling
+    choosing = {"sampling": sampling, "accuracy": given.recipe.accuracy_reward}
+    chooses = bool(sampling.refill_rounds or sampling.curriculum)
+    make: Callable[..., ReasoningTrainer] = partial(ChoosingTrainer, **choosing) if chooses else ReasoningTrainer
+    trainer = make(
         engine=engine,
         reward=given.combined_reward(),
         on_rollouts=write,
@@ -189,8 +196,10 @@ def _train(given: StageInput, trainer: Trainer) -> dict[str, Any]:
     accuracy_name = given.recipe.eval.accuracy if given.recipe.eval else None
     total = trainer.args.max_steps if trainer.args.max_steps > 0 else _num_steps(trainer)
     with StageProgress(given.stage.name, total, "steps", enabled=given.is_main) as bar, SaveOnInterrupt() as interrupt:
-        metrics = Metrics(given.run_dir, given.stage.name, given.stage.kind, bar, accuracy_name)
-        trainer.add_callback(metrics)
+        peak = peak_tflops(given.recipe.run.peak_tflops)
+        peak = None if peak is None else peak * PartialState().num_processes
+        metrics = Metrics(given.run_dir, given.stage.name, given.stage.kind, bar, accuracy_name, peak)
+        trainer.callback_handler.callbacks.insert(0, metrics)  # before the trackers, so that they report what it adds
         if isinstance(trainer, ReasoningTrainer) and trainer.stream:
             trainer.stream.on_sampled = metrics.on_sampled
         trainer.add_callback(interrupt)

@@ -9,8 +9,9 @@ gradient is left out (`savings`, pinned against TRL by tests/trl/test_savings.py
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate.utils import DistributedType, gather_object
@@ -25,6 +26,7 @@ from reasoning_rl.trl_bridge.frozen_weights import keep_casts
 from reasoning_rl.trl_bridge.packing import IGNORED, can_pack, pack
 from reasoning_rl.trl_bridge.reward_func import CombinedReward, ledger_row
 from reasoning_rl.trl_bridge.streaming import RolloutStream, obstacle
+from reasoning_rl.trl_bridge.throughput import StepMeter
 from reasoning_rl.trl_bridge.weights import unwrapped
 
 logger = logging.getLogger(__name__)
@@ -80,6 +82,7 @@ class ReasoningTrainer(GRPOTrainer):
         )
 
         self.vllm_generation.pushes_layers = savings.push_layers
+        self.meter = StepMeter(unwrapped(self.model))
         self._skips_idle_rows = savings.skip_idle_rows and self._idle_rows_are_idle()
         self._reuses_logprobs = savings.reuse_logprobs and self._is_aligned()
         self._packs = savings.pack_prompts and can_pack(unwrapped(self.model).config)
@@ -133,8 +136,14 @@ class ReasoningTrainer(GRPOTrainer):
             self.vllm_importance_sampling_correction = correction
         self._zero_equal_groups(output["advantages"])
         self._leave_out_void_rows(output)
+        self.meter.add_useful(output["advantages"])
         self._record(output["advantages"].tolist())
         return output
+
+    def _generate(self, prompts: list[Any]) -> tuple[Any, ...]:
+        result = super()._generate(prompts)
+        self.meter.add_sampled(result[1])
+        return result
 
     def _zero_equal_groups(self, advantages: torch.Tensor) -> None:
         """Makes the advantages of groups without variance exactly 0 and logs the share of the others."""
@@ -150,7 +159,9 @@ class ReasoningTrainer(GRPOTrainer):
         """Takes what could not be scored out of masks and normaliser, on all ranks together."""
         is_void = [item.total is None for _, item in self.reward.last]
         num_tokens = void_rows.leave_out(output, torch.tensor(is_void, device=output["completion_mask"].device))
-        output["num_items_in_batch"] = output["num_items_in_batch"] - self.accelerator.gather(num_tokens).sum()
+        output["num_items_in_batch"] = (
+            output["num_items_in_batch"] - cast(torch.Tensor, self.accelerator.gather(num_tokens)).sum()
+        )
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         inputs = void_rows.without(inputs)
@@ -163,6 +174,7 @@ class ReasoningTrainer(GRPOTrainer):
                 rows = torch.zeros(1, dtype=torch.long, device=rows.device)  # a pass of its own, as on the other ranks
             kept = exact.select_rows(inputs, rows)
             scale = exact.loss_scale(self.loss_type, inputs, kept)
+        self.meter.add_trained(kept, only_useful=self._skips_idle_rows)
         needs_ratio = self.vllm_importance_sampling_correction and "importance_sampling_ratio" not in kept
         self._without_ratio = kept if needs_ratio else None
         return super()._compute_loss(model, kept) * scale
@@ -170,7 +182,12 @@ class ReasoningTrainer(GRPOTrainer):
     def _get_per_token_logps_and_entropies(
         self, model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, logits_to_keep: int, **kwargs: Any
     ) -> Any:
+        start = time.perf_counter()
         result = self._logps_and_entropies(model, input_ids, attention_mask, logits_to_keep, **kwargs)
+        if not torch.is_grad_enabled():  # old or reference log-probs, in a pass of their own
+            if torch.accelerator.is_available():
+                torch.accelerator.synchronize()
+            self.meter.add_seconds({"logprobs": time.perf_counter() - start})
         if self._without_ratio is not None:
             batch, self._without_ratio = self._without_ratio, None
             self._add_ratio(batch, result[0].detach())
@@ -230,14 +247,15 @@ class ReasoningTrainer(GRPOTrainer):
                 ratio.mean(),
             ]
         )
-        mean, largest, ratio_mean = self.accelerator.gather(local.float()).view(-1, 3).T.cpu()
+        gathered = cast(torch.Tensor, self.accelerator.gather(local.float()))
+        mean, largest, ratio_mean = gathered.view(-1, 3).T.cpu()
         metrics = self._metrics["train"]
         metrics["sampling/sampling_logp_difference/mean"].append(mean.nanmean().item())
         metrics["sampling/sampling_logp_difference/max"].append(largest.nan_to_num(0.0).max().item())
         metrics["sampling/importance_sampling_ratio/mean"].append(ratio_mean.nanmean().item())
 
     def _record(self, advantages: list[float]) -> None:
-        """Writes the rollouts down and moves the phase times into the metrics."""
+        """Writes the rollouts down and takes over the phase times."""
         rows = [
             {"step": self.state.global_step, **ledger_row(sample, scored), "advantage": advantage}
             for (sample, scored), advantage in zip(self.reward.last, advantages, strict=True)
@@ -245,12 +263,15 @@ class ReasoningTrainer(GRPOTrainer):
         rows = gather_object(rows)
         if self.accelerator.is_main_process:
             self.on_rollouts(rows)
+        self.meter.add_seconds({**self.vllm_generation.take_seconds(), "reward": self.reward.take_seconds()})
         metrics = self._metrics["train"]  # evaluation is a stage of its own, never the trainer's
-        for phase, seconds in self.vllm_generation.take_seconds().items():
-            metrics[f"time/{phase}_s"].append(seconds)
-        metrics["time/reward_s"].append(self.reward.take_seconds())
         for name, count in self.reward.take_counts().items():
             metrics[name].append(count)
         if grading := self.reward.take_grading_time():
             metrics["time/grading_s"].append(grading.busy_s)
             metrics["rewards/hidden_share"].append(grading.hidden_share)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if "loss" in logs:  # a step
+            logs |= self.meter.take()
+        super().log(logs, start_time)

@@ -376,7 +376,7 @@ def test_packages_must_be_asked_for() -> None:
         ({"total_s": 1.0, "cpu_s": 2.0}, "total_s"),
         ({"float_tolerance": -1.0}, "float_tolerance"),
         ({"credit": "partial"}, "credit"),
-        ({"language": "cpp"}, "language"),
+        ({"language": "rust"}, "language"),
         ({"test": "x"}, "unknown option"),
     ],
 )

@@ -28,11 +28,8 @@ def test_same_recipe(launcher: str, tmp_path: Path) -> None:
     }
     for name, command in commands.items():
         file = tmp_path / name
-        environment = {
-            "SHOW_RECIPE": str(file),
-            "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]),
-        }
-        result = run(command, **environment)
+        path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+        result = run(command, SHOW_RECIPE=str(file), PYTHONPATH=path)
         assert result.returncode == 0, result.stderr[-3000:]
         shown[name] = file.read_text()
     assert shown["ours"] == shown["theirs"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -17,6 +18,15 @@ from reasoning_rl.run_dir import RunDir, read_json, read_jsonl
 from reasoning_rl.workers.proc import descendants
 
 pytestmark = pytest.mark.engine
+
+
+def undocumented(metrics: Path) -> set[str]:
+    """Names in the metrics of a run that docs/metrics.md does not explain."""
+    page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
+    patterns = [re.sub("<[a-z]+>", "[^/]+", name) for name in re.findall("`([^`\\s]+)`", page)]
+    names = {name for row in read_jsonl(metrics) for name in row}
+    assert len(names) > 20
+    return {name for name in names if not any(re.fullmatch(pattern, name) for pattern in patterns)}
 
 
 def test_all_stages_and_both_ways_to_launch(tiny_recipe: Callable[..., Path], tmp_path: Path) -> None:
@@ -52,10 +62,18 @@ def test_all_stages_and_both_ways_to_launch(tiny_recipe: Callable[..., Path], tm
         step = [r for r in rollouts if r["step"] == row["step"] - 1]
         assert sum(r["total"] for r in step) / len(step) == pytest.approx(row["reward"], abs=1e-6)
         assert all(row[f"time/{phase}_s"] >= 0 for phase in ("sync", "rollout", "reward", "update", "grading"))
+        assert row["sampled_tokens"] == sum(r["num_tokens"] for r in step)
+        assert row["useful_sample_share"] == sum(r["advantage"] != 0 for r in step) / len(step)
+        assert row["trained_tokens"] == sum(r["num_tokens"] for r in step if r["advantage"] != 0)
+        assert row["sampled_tokens_per_s"] > 0 and row["memory/peak_rss_mb"] > 100
+        if row["trained_tokens"]:
+            assert row["update_tflops_per_s"] > 0 and "update_mfu" not in row  # nobody declared the peak of this CPU
         assert 0 <= row["rewards/hidden_share"] <= 1
         for first, second in zip(step[::2], step[1::2], strict=True):
             assert first["row_id"] == second["row_id"]  # a group
             assert first["advantage"] == pytest.approx(-second["advantage"], abs=1e-4)
+    assert any(row["trained_tokens"] for row in metrics)
+    assert undocumented(run_dir.metrics) == set()
     assert run_dir.report.stat().st_size > 10_000
     assert (run_dir.root / "stages" / "03_grpo" / "adapter" / "adapter_config.json").exists()
 

@@ -95,12 +95,14 @@ def scored_rows_alone(trainer: ReasoningTrainer, batch: dict[str, Any]) -> dict[
     """The rollout as if only the scored rows had been sampled, advantages by GRPO's formula in plain numbers."""
     totals = [item.total for _, item in trainer.reward.last]
     kept = [position for position, total in enumerate(totals) if total is not None]
-    advantages = []
-    for position in kept:
+    advantages: list[float] = []
+    for position, total in enumerate(totals):
+        if total is None:
+            continue
         start = position - position % GROUP
-        group = torch.tensor([total for total in totals[start : start + GROUP] if total is not None])
+        group = torch.tensor([other for other in totals[start : start + GROUP] if other is not None])
         spread = group.std().item() if len(set(group.tolist())) > 1 else 0.0
-        advantages.append((totals[position] - group.mean().item()) / (spread + 1e-4) if spread else 0.0)
+        advantages.append((total - group.mean().item()) / (spread + 1e-4) if spread else 0.0)
     alone = {
         key: value[kept] if isinstance(value, torch.Tensor) and value.dim() and len(value) == len(totals) else value
         for key, value in batch.items()
