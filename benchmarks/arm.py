@@ -1,8 +1,8 @@
 """One arm of a comparison with stock TRL, in a process of its own: `python benchmarks/arm.py JOB.json`.
 
-All arms get the same model, LoRA, optimiser, prompts in the same order, rewards, seed before each rollout, threads and
-cache sizes. Ours go through the very function that runs a recipe's `grpo` stage; nothing of this project is loaded into
-the processes of the stock arms that changes TRL.
+All arms get the same model, LoRA, optimiser, prompts in the same order, rewards, seed before each rollout and threads. Ours
+go through the very function that runs a recipe's `grpo` stage; nothing of this project is loaded into the processes of the
+stock arms that changes TRL.
 """
 
 from __future__ import annotations
@@ -22,13 +22,15 @@ import digits
 import torch
 import watch
 from datasets import Dataset
-from jobs import GROUP, KV_CACHE_GIB, PROMPTS, Case, Goal, Job
+from jobs import GROUP, PROMPTS, Case, Goal, Job
 from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 from trl.generation import vllm_generation
 
 CONTEXT = 256
+#: Of our engine; enough for all sequences of a step. TRL's has jobs.STOCK_KV_CACHE_GIB.
+KV_CACHE_MIB = 256
 LORA = {"r": 16, "lora_alpha": 32, "target_modules": "all-linear"}
 #: Metrics of TRL that are kept with each step.
 LOGGED = (
@@ -95,7 +97,7 @@ class Stock:
                 use_vllm=True,
                 vllm_mode="colocate",
                 vllm_max_model_length=CONTEXT,
-                **_arguments(case, case.stock_batch),
+                **_arguments(case),
             ),
             train_dataset=Dataset.from_list(
                 [{**row, "prompt": [{"role": "user", "content": row["prompt"]}]} for row in rows]
@@ -110,11 +112,13 @@ class Ours:
     """The `grpo` stage of a recipe, with the grading processes, the ledger and the metrics that every run has."""
 
     def __init__(self) -> None:
+        from reasoning_rl.trl_bridge.choosing import ChoosingTrainer
         from reasoning_rl.trl_bridge.engine import Engine, EngineGeneration
         from reasoning_rl.trl_bridge.trainer import ReasoningTrainer
 
         self.clock = watch.Clock()
-        self.clock.wrap(GRPOTrainer, ReasoningTrainer, vllm_generation.VLLMGeneration, EngineGeneration)
+        self.clock.wrap(GRPOTrainer, ReasoningTrainer, ChoosingTrainer)
+        self.clock.wrap(vllm_generation.VLLMGeneration, EngineGeneration)
         self._start = Engine
         self._engine: Any = None
 
@@ -216,12 +220,12 @@ def _one_engine(llm: Any) -> Callable[..., Any]:
     return engine
 
 
-def _arguments(case: Case, batch: int) -> dict[str, Any]:
+def _arguments(case: Case) -> dict[str, Any]:
     """What both trainers get."""
     return {
         "max_steps": case.warm_up + case.steps,
-        "per_device_train_batch_size": batch,
-        "gradient_accumulation_steps": PROMPTS * GROUP // batch,
+        "per_device_train_batch_size": case.batch,
+        "gradient_accumulation_steps": PROMPTS * GROUP // case.batch,
         "num_generations": GROUP,
         "max_completion_length": case.max_tokens,
         "learning_rate": case.learning_rate,
@@ -236,7 +240,7 @@ def _arguments(case: Case, batch: int) -> dict[str, Any]:
 
 def _recipe(job: Job, case: Case, folder: Path) -> dict[str, Any]:
     here = Path(__file__).parent / "digits.py"
-    arguments = _arguments(case, PROMPTS * GROUP)
+    arguments = _arguments(case)
     options = {"ask": case.ask, "half_idle": case.half_idle}
     return {
         "run": {"dir": str(folder / "run"), "seed": job.seed},
@@ -249,7 +253,8 @@ def _recipe(job: Job, case: Case, folder: Path) -> dict[str, Any]:
         "vllm": {
             "max_model_len": CONTEXT,
             "enforce_eager": True,
-            "kv_cache_memory_bytes": KV_CACHE_GIB << 30,
+            "kv_cache_memory_bytes": KV_CACHE_MIB << 20,
+            "block_size": 32,  # prompts shorter than vLLM's 128 are shared within a group too
             "max_num_seqs": PROMPTS * GROUP,
             "max_num_batched_tokens": 4096,  # as TRL sets it
         },
@@ -258,7 +263,8 @@ def _recipe(job: Job, case: Case, folder: Path) -> dict[str, Any]:
 
 
 def _num_rows(case: Case) -> int:
-    return PROMPTS * (case.warm_up + case.steps)
+    """Every prompt once where prompts are remembered, else one for each place in a step."""
+    return digits.NUM_TRAINED if case.reward == "correct" else PROMPTS * (case.warm_up + case.steps)
 
 
 def _held_out_accuracy(trainer: Any, case: Case, goal: Goal) -> float:
@@ -274,7 +280,9 @@ def _held_out_accuracy(trainer: Any, case: Case, goal: Goal) -> float:
         for row in rows
     ]
     trainer.vllm_generation.sync_weights()
-    outputs = trainer.vllm_generation.llm.generate(
+    generation = trainer.vllm_generation
+    llm = getattr(generation, "engine", generation).llm
+    outputs = llm.generate(
         [{"prompt_token_ids": ids} for ids in prompts],
         sampling_params=SamplingParams(n=goal.samples, temperature=1.0, max_tokens=case.max_tokens),
         use_tqdm=False,

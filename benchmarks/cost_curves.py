@@ -5,7 +5,8 @@
 
 One prompt of 44 tokens and its G completions, lengths spread evenly from a quarter of L to L; LoRA r 16, bf16 autocast,
 micro-batches of at most 8 rows and about 2048 tokens for both arms. A1: the pass for the old log-probs, then forward and
-backward, on padded rows with TRL's head. B: forward and backward, packed, with the CPU head. The floor: multiply-adds
+backward, on padded rows with TRL's head. B: forward and backward, packed, with the CPU head, without `savings.keep_casts`, as
+both share the model. The floor: multiply-adds
 that no exact method saves (each token once, the head at completion tokens, one forward and one backward pass for inputs,
 attention itself left out) at the speed of a plain matrix product of this machine. Writes OUT/cost_curves.json, .md and
 .svg. Nothing else may run meanwhile.
@@ -111,7 +112,7 @@ def matmul_flops_per_s(config: Any) -> float:
     seconds = []
     for _ in range(20):
         start = time.perf_counter()
-        a @ b
+        torch.mm(a, b)
         seconds.append(time.perf_counter() - start)
     return 2 * a.size(0) * a.size(1) * b.size(1) / min(seconds)
 

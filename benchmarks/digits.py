@@ -19,6 +19,7 @@ QUESTIONS = {
 }
 #: Problems that only the evaluation sees.
 NUM_HELD_OUT = 40
+NUM_TRAINED = 160
 
 
 def rows(*, size: int, seed: int, ask: str = "final", half_idle: bool = False, held_out: bool = False) -> Iterator[Any]:

@@ -17,7 +17,8 @@ from typing import Any
 from reasoning_rl.launch import process_environment
 
 PROMPTS, GROUP = 4, 8
-KV_CACHE_GIB = 1
+#: The least that vLLM's variable for CPUs can say; TRL hands nothing finer on.
+STOCK_KV_CACHE_GIB = 1
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,8 @@ class Case:
     warm_up: int = 1
     steps: int = 3
     learning_rate: float = 1e-5
-    stock_batch: int = PROMPTS * GROUP
-    """Micro-batch of the stock arms; ours take all completions of a step at once."""
+    batch: int = PROMPTS * GROUP
+    """Micro-batch; the rest of a step's completions is accumulated."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,10 @@ def start(job: Job, timeout_s: float) -> list[dict[str, Any]]:
     out.unlink(missing_ok=True)
     job_file = out.with_suffix(".job.json")
     job_file.write_text(json.dumps(asdict(job)))
-    environment = {**os.environ, **process_environment(os.environ), "VLLM_CPU_KVCACHE_SPACE": str(KV_CACHE_GIB)}
+    environment = {**os.environ, **process_environment(os.environ)}
+    environment.pop("VLLM_CPU_KVCACHE_SPACE", None)
+    if job.arm.startswith("A"):
+        environment["VLLM_CPU_KVCACHE_SPACE"] = str(STOCK_KV_CACHE_GIB)
     log = out.with_suffix(".log")
     with log.open("w") as stream:
         process = subprocess.Popen(
@@ -83,11 +87,11 @@ def start(job: Job, timeout_s: float) -> list[dict[str, Any]]:
         )
         try:
             code = process.wait(timeout_s)
-            problem = f"exit code {code}; see {log}" if code else None
+            problem = f"exit code {code}; see {log.name}" if code else None
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-            problem = f"killed after {timeout_s:.0f} s; see {log}"
+            problem = f"killed after {timeout_s:.0f} s; see {log.name}"
     rows = [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
     if problem and not any("error" in row for row in rows):
         rows.append({"case": None, "error": problem})

@@ -152,7 +152,7 @@ def markdown(tree: dict[str, Any], where: str) -> str:
     ]
     return "\n\n".join(
         [
-            f"{where}. {tree['plan']}. A1's micro-batch: {tree['stock_batch']}.",
+            f"{where}. {tree['plan']}. Micro-batches: {tree['batches']}.",
             table(head, rows),
             "Seconds are medians over steps; `step, s` and ratios are medians [min–max] over seeds of per-seed medians. "
             "`other processes`: the share of the machine that was used by anything else, the worst seed.",

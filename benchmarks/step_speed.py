@@ -4,8 +4,8 @@
     python benchmarks/step_speed.py --quick    # one seed, one shape, one measured step: does it run?
 
 SmolLM2-135M, LoRA r 16 on all linear layers, bf16 autocast, 4 prompts × 8 completions a step. Arms are those of `jobs`;
-each seed runs every arm in a process of its own, in turning order. A1 runs with the micro-batch that a tuning run before
-found fastest. Writes OUT/step_speed.json, .md and .svg. Nothing else may run meanwhile; what others used is reported.
+each seed runs every arm in a process of its own, in turning order. Each arm runs with the micro-batch that a tuning run
+before found fastest: the smallest within 5 % of the best. Writes OUT/step_speed.json, .md and .svg. Nothing else may run meanwhile; what others used is reported.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ CASES = (
     Case("long", max_tokens=96, ask="explain", steps=2),
     Case("short, half idle", max_tokens=32, half_idle=True, steps=2),
 )
-#: Micro-batches that the tuning run of A1 tries.
-STOCK_BATCHES = (8, 16, 32)
+#: Micro-batches that the tuning runs try.
+BATCHES = (8, 16, 32)
 #: Recipe keys of arm C: what this project offers beyond the same mathematics. Add with --c.
-BEHAVIOUR: tuple[str, ...] = ()
+BEHAVIOUR = ("sampling.refill_rounds=2",)
 #: Rough seconds on 2 cores of AVX512-BF16, for the estimate only.
 START_S = 45
 STEP_S = {"A": {"short": 22, "long": 60, "short, half idle": 22}, "B": {"short": 8, "long": 24, "short, half idle": 6}}
@@ -40,7 +40,7 @@ STEP_S = {"A": {"short": 22, "long": 60, "short, half idle": 22}, "B": {"short":
 
 @dataclass(frozen=True)
 class Plan:
-    """Processes in the order in which they run; the tuning run of A1 comes first."""
+    """Processes in the order in which they run; the tuning runs of A1 and B come first."""
 
     arms: tuple[str, ...]
     seeds: tuple[int, ...]
@@ -61,8 +61,8 @@ class Plan:
     def minutes(self) -> float:
         """Estimate for 2 cores with SmolLM2-135M."""
         seconds = sum(START_S + self._case_s(arm) for arm, _ in self.processes())
-        tuning = START_S + 2 * len(STOCK_BATCHES) * STEP_S["A"][self.cases[0].name] if self.tune else 0
-        return (seconds + tuning) / 60
+        each = [START_S + 2 * len(BATCHES) * STEP_S[arm][self.cases[0].name] for arm in STEP_S]
+        return (seconds + self.tune * sum(each)) / 60
 
     def _case_s(self, arm: str) -> float:
         if arm == "A0":
@@ -73,7 +73,7 @@ class Plan:
     def text(self) -> str:
         arms = ", ".join(self.arms)
         cases = "; ".join(f"{c.name}: {c.warm_up} + {c.steps} steps of ≤ {c.max_tokens} tokens" for c in self.cases)
-        tuning = f"A1's micro-batch out of {STOCK_BATCHES} first; " if self.tune else ""
+        tuning = f"micro-batches out of {BATCHES} first; " if self.tune else ""
         changed = f"; C with {' '.join(self.overrides)}" if self.overrides else ""
         return f"arms {arms}, seeds {list(self.seeds)}; {tuning}{cases}{changed}; about {self.minutes():.0f} minutes"
 
@@ -84,7 +84,7 @@ def main() -> None:
     arms = tuple(arm for arm in given.arms if arm != "C" or overrides)
     seeds = tuple(range(1 if given.quick else given.seeds))
     cases = (replace(CASES[0], steps=1),) if given.quick else CASES
-    plan = Plan(arms, seeds, cases, given.stock_batch is None and not given.quick and "A1" in arms, overrides)
+    plan = Plan(arms, seeds, cases, given.batch is None and not given.quick, overrides)
     print(plan.text(), flush=True)
     if "C" in given.arms and not overrides:
         print("C is left out: no behaviour-changing option is named; name one with --c key=value", flush=True)
@@ -104,18 +104,21 @@ def main() -> None:
                 print(f"{arm} seed {seed} {row['case'] or ''}: {row['error']}", flush=True)
         return rows
 
-    batch = given.stock_batch or 8
-    if plan.tune:
-        tried = (replace(plan.cases[0], name=f"batch {size}", stock_batch=size, steps=1) for size in STOCK_BATCHES)
-        tree["tuning"] = run("A1", 0, tried, "tuning")
-        times = {row["step_s"]: row["case"] for row in tree["tuning"] if row.get("counts")}
-        batch = int(times[min(times)].split()[1]) if times else batch
-    tree["stock_batch"] = batch
-    print(f"A1 runs with micro-batches of {batch}", flush=True)
+    tree["batches"] = dict.fromkeys(arms, given.batch or 8)
+    for arm, also in (("A1", {"A0", "A1"}), ("B", {"B", "C"})):
+        if not plan.tune or also.isdisjoint(arms):
+            continue
+        tried = (replace(plan.cases[0], name=f"batch {size}", batch=size, steps=1) for size in BATCHES)
+        rows = run(arm, 0, tried, f"tuning_{arm}")
+        times = {int(row["case"].split()[1]): row["step_s"] for row in rows if row.get("counts")}
+        fast = [size for size, step_s in sorted(times.items()) if step_s <= 1.05 * min(times.values())]
+        tree["batches"] |= dict.fromkeys(also & set(arms), fast[0] if fast else 8)
+        tree.setdefault("tuning", {})[arm] = times
+    print(f"micro-batches: {tree['batches']}", flush=True)
     for number, (arm, seed) in enumerate(plan.processes(), start=1):
         print(f"{number}/{len(plan.processes())}: {arm}, seed {seed}", flush=True)
         mine = plan.cases[:1] if arm == "A0" else plan.cases
-        tree["rows"] += run(arm, seed, (replace(case, stock_batch=batch) for case in mine), f"{arm}_{seed}")
+        tree["rows"] += run(arm, seed, (replace(case, batch=tree["batches"][arm]) for case in mine), f"{arm}_{seed}")
         _write(tree, given.out)
     print((given.out / "step_speed.md").read_text())
 
@@ -135,7 +138,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--arms", nargs="+", choices=["A0", "A1", "B", "C"])
     parser.add_argument("--seeds", type=int, default=3, help="number of seeds")
     parser.add_argument("--c", nargs="+", default=[], metavar="KEY=VALUE", help="recipe keys of arm C")
-    parser.add_argument("--stock-batch", type=int, choices=STOCK_BATCHES, help="A1's micro-batch; default: tuned")
+    parser.add_argument("--batch", type=int, choices=BATCHES, help="micro-batch of every arm; default: tuned for each")
     parser.add_argument("--model", default="package:smollm2-135m-instruct")
     parser.add_argument("--timeout-s", type=float, default=1500, help="of one process")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")

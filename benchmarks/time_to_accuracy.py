@@ -23,21 +23,24 @@ from step_speed import BEHAVIOUR
 
 from reasoning_rl.recipe import Model
 
+#: Recipe keys of arm C beyond those of `step_speed`: prompts by their pass rate.
+CURRICULUM = ("sampling.curriculum.solved_above=0.95",)
+
 
 def main() -> None:
     given = _arguments()
     from reasoning_rl.trl_bridge.policy import policy_folder
 
-    overrides = (*BEHAVIOUR, *given.c)
+    overrides = (*BEHAVIOUR, *CURRICULUM, *given.c)
     ours = "C" if overrides else "B"
     seeds = range(1 if given.quick else given.seeds)
     goal = Goal(accuracy=0.3 if given.quick else given.goal, every=2 if given.quick else given.every)
     case = Case(
         "one-digit", max_tokens=32, reward="correct", warm_up=0, steps=4 if given.quick else given.max_steps,
-        learning_rate=2e-4, stock_batch=given.stock_batch,
+        learning_rate=2e-4, batch=given.batch,
     )  # fmt: skip
     plan = (
-        f"A1 (micro-batches of {case.stock_batch}) and {ours} {' '.join(overrides)}, seeds {list(seeds)}, until "
+        f"A1 and {ours} {' '.join(overrides)}, micro-batches of {case.batch}, seeds {list(seeds)}, until "
         f"{goal.accuracy:.0%} on held-out problems, looked at every {goal.every} steps, {case.steps} steps at most"
     )
     print(plan, flush=True)
@@ -132,7 +135,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--goal", type=float, default=0.9)
     parser.add_argument("--every", type=int, default=4, help="steps between evaluations")
     parser.add_argument("--max-steps", type=int, default=80)
-    parser.add_argument("--stock-batch", type=int, default=8, help="A1's micro-batch: what step_speed's tuning found")
+    parser.add_argument("--batch", type=int, default=8, help="micro-batch of both arms; see step_speed's tuning")
     parser.add_argument("--c", nargs="+", default=[], metavar="KEY=VALUE", help="recipe keys of arm C")
     parser.add_argument("--model", default="package:smollm2-135m-instruct")
     parser.add_argument("--timeout-s", type=float, default=3600, help="of one process")

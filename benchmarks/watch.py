@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from reasoning_rl.workers import proc
+
 #: Method of a trainer or a generation backend -> phase.
 PHASES = {
     "_generate_and_score_completions": "batch",  # all of the below except the update
@@ -82,9 +84,9 @@ def reset_peak_memory() -> None:
 
 
 def peak_memory_mb() -> int:
-    """Highest resident memory of this process since the last reset."""
+    """Highest resident memory of this process since the last reset, and what its descendants (grading processes) hold now."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) >> 10
+    return (int(line.split()[1]) >> 10) + sum(map(proc.rss_mb, proc.descendants(os.getpid())))
 
 
 class Others:

@@ -153,6 +153,14 @@ class Savings(Section):
     pack_prompts: bool = True
     """Compute what sequences have in common once: the system text, and each prompt for all of its completions; without
     padding. Models with window or linear attention fall back. For `sft` stages too."""
+    keep_casts: bool = True
+    """With LoRA under bf16 autocast on a CPU: keep the casts of frozen weights instead of making them in every pass."""
+    push_layers: bool = True
+    """With LoRA on a CPU and `vllm.enforce_eager`: set the layers of the engine that the adapter changes, instead of
+    reloading every weight at each step."""
+    whole_groups: bool = True
+    """With several micro-batches to an optimiser step: completions of a prompt into the same one, idle rows last, so that
+    small micro-batches (less memory) save as much. Not for `bnpo`, whose loss depends on the micro-batches."""
 
 
 class Curriculum(Section):

@@ -26,6 +26,7 @@ from trl.trainer.utils import ensure_master_addr_port
 
 from reasoning_rl.errors import EngineError
 from reasoning_rl.recipe import Recipe
+from reasoning_rl.trl_bridge import lora_layers
 from reasoning_rl.trl_bridge.streaming import RolloutStream
 from reasoning_rl.trl_bridge.weights import merged_tensors
 
@@ -86,6 +87,8 @@ class Engine:
         self.can_stream: bool = self.llm.llm_engine.vllm_config.parallel_config.world_size == 1
         #: Names of the weights that every sync must bring; of a hub id they are known from the first sync on.
         self._weight_names = frozenset(name for _, name in _names_in(Path(folder)))
+        #: How many times weights were loaded, so that who has pushed a part of them knows whether the rest still stands.
+        self.num_reloads = 0
         self.max_model_len: int = self.llm.llm_engine.model_config.max_model_len
         self.max_num_seqs: int = self.llm.llm_engine.vllm_config.scheduler_config.max_num_seqs
         logger.info(
@@ -105,6 +108,7 @@ class Engine:
         start = time.perf_counter()
         runner: Any = self.llm.llm_engine.model_executor.driver_worker.model_runner  # pyright: ignore
         sent: set[str] = set()
+        self.num_reloads += 1
         runner.reload_weights(weights_iterator=_remember_names(tensors, sent))
         _refresh_tied_head(runner.get_model(), self.llm.llm_engine.model_config.hf_text_config)
         self.llm.reset_prefix_cache()
@@ -116,6 +120,18 @@ class Engine:
                 "sample a stale policy"
             )
         return time.perf_counter() - start
+
+    def push_layers(self, targets: list[lora_layers.Target]) -> float:
+        """Updates the layers that an adapter changes, all others being what they were; returns the seconds taken."""
+        start = time.perf_counter()
+        lora_layers.push(targets)
+        self.llm.reset_prefix_cache()
+        return time.perf_counter() - start
+
+    def plan_layers(self, policy: nn.Module) -> list[lora_layers.Target] | str:
+        """See `lora_layers.plan`."""
+        runner: Any = self.llm.llm_engine.model_executor.driver_worker.model_runner  # pyright: ignore
+        return lora_layers.plan(policy, runner.get_model(), bool(self.llm.llm_engine.model_config.enforce_eager))
 
     def load_folder(self, folder: Path) -> float:
         """Replaces the engine's weights by those of a saved policy."""
@@ -201,6 +217,9 @@ class EngineGeneration(VLLMGeneration):
     def __init__(self, engine: Engine, model: nn.Module, accelerator: Accelerator, **kwargs: Any) -> None:
         self.engine = engine
         self.seconds = {"sync": 0.0, "rollout": 0.0}
+        self.pushes_layers = True
+        self._targets: list[lora_layers.Target] = []
+        self._reload = -1
         super().__init__(model=model, accelerator=accelerator, mode="colocate", **kwargs)  # pyright: ignore
 
     def _init_vllm(self) -> None:
@@ -214,7 +233,17 @@ class EngineGeneration(VLLMGeneration):
             yield from merged_tensors(self.model, self._dist)
 
     def sync_weights(self) -> None:
-        self.seconds["sync"] += self.engine.load_weights(self._iter_named_params())
+        """Everything the first time, and whenever another has loaded weights since; otherwise what the adapter changes."""
+        if self._targets and self._reload == self.engine.num_reloads:
+            self.seconds["sync"] += self.engine.push_layers(self._targets)
+            return
+        planned = self.engine.plan_layers(self.model) if self.pushes_layers else "it is switched off"
+        targets = [] if isinstance(planned, str) else planned
+        with lora_layers.compared(targets) as same:
+            self.seconds["sync"] += self.engine.load_weights(self._iter_named_params())
+        self._targets, self._reload = targets if len(same) == len(targets) else [], self.engine.num_reloads
+        if not self._targets:
+            logger.debug("every weight is reloaded: %s", planned if isinstance(planned, str) else "another layout")
 
     def generate(self, *args: Any, **kwargs: Any) -> tuple:
         start = time.perf_counter()

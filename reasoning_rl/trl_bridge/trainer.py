@@ -14,13 +14,15 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from accelerate.utils import gather_object
+from accelerate.utils import DistributedType, gather_object
+from peft import PeftModel
 from trl import GRPOConfig, GRPOTrainer
 
 from reasoning_rl.recipe import Savings
 from reasoning_rl.trl_bridge import savings as exact
 from reasoning_rl.trl_bridge import void_rows
 from reasoning_rl.trl_bridge.engine import Engine, EngineGeneration
+from reasoning_rl.trl_bridge.frozen_weights import keep_casts
 from reasoning_rl.trl_bridge.packing import IGNORED, can_pack, pack
 from reasoning_rl.trl_bridge.reward_func import CombinedReward, ledger_row
 from reasoning_rl.trl_bridge.streaming import RolloutStream, obstacle
@@ -55,6 +57,10 @@ class ReasoningTrainer(GRPOTrainer):
         assert self.model is not None
         self.reward = reward
         self.on_rollouts = on_rollouts
+        savings = savings or Savings()
+        is_whole = not (self.is_deepspeed_enabled or self.is_fsdp_enabled or torch.accelerator.is_available())
+        if savings.keep_casts and is_whole and args.bf16 and isinstance(self.model, PeftModel):
+            keep_casts(self.model, torch.bfloat16)
         # With use_vllm the constructor would start an engine of its own; from here on the attributes are those that it
         # would have set (pinned by tests/trl/test_upstream_seams.py).
         self.use_vllm = True
@@ -75,11 +81,16 @@ class ReasoningTrainer(GRPOTrainer):
             generation_kwargs=args.generation_kwargs,
         )
 
+        self.vllm_generation.pushes_layers = savings.push_layers
         self.meter = StepMeter(unwrapped(self.model))
-        savings = savings or Savings()
         self._skips_idle_rows = savings.skip_idle_rows and self._idle_rows_are_idle()
         self._reuses_logprobs = savings.reuse_logprobs and self._is_aligned()
         self._packs = savings.pack_prompts and can_pack(unwrapped(self.model).config)
+        self._sorts_rows = (
+            savings.whole_groups and self._is_aligned() and self._rows_add_up() and self.loss_type != "bnpo"
+        )
+        # Nothing outside this process waits for the passes of a micro-batch (DDP and DeepSpeed do).
+        self._runs_alone = self.accelerator.distributed_type == DistributedType.NO
         self._without_ratio: dict[str, Any] | None = None  # the micro-batch whose ratio is still to be computed
         self.stream: RolloutStream | None = None
         if reward.early and (reason := obstacle(engine.can_stream, self._tokenizer)):
@@ -87,14 +98,13 @@ class ReasoningTrainer(GRPOTrainer):
         elif reward.early:
             self.stream = self.vllm_generation.stream = RolloutStream(reward, self._tokenizer)
 
+    def _rows_add_up(self) -> bool:
+        """Whether no row's part of the loss depends on the rows beside it."""
+        return not self._entropy_bonus_enabled and not self.aux_loss_enabled and self.top_entropy_quantile >= 1.0
+
     def _idle_rows_are_idle(self) -> bool:
         """Whether a row without advantage has no other way into the loss."""
-        return (
-            self.beta == 0.0
-            and not self._entropy_bonus_enabled
-            and not self.aux_loss_enabled
-            and self.top_entropy_quantile >= 1.0
-        )
+        return self.beta == 0.0 and self._rows_add_up()
 
     def _is_aligned(self) -> bool:
         """Whether the training forward pass sees the very weights that sampled, so that its log-probs are the old ones."""
@@ -102,6 +112,17 @@ class ReasoningTrainer(GRPOTrainer):
         generate_every = (self.args.steps_per_generation or 1) * self.num_iterations
         assert self.model is not None
         return self.args.gradient_accumulation_steps % generate_every == 0 and not exact.has_dropout(self.model)
+
+    def _prepare_inputs(self, generation_batch: Any) -> Any:
+        before = self._buffered_inputs
+        inputs = super()._prepare_inputs(generation_batch)
+        batches = self._buffered_inputs
+        if batches is before or batches is None or len(batches) < 2 or not self._sorts_rows:
+            return inputs
+        if not exact.are_cut_freely(self.loss_type, batches):
+            return inputs
+        self._buffered_inputs = exact.whole_groups(batches)  # pyright: ignore[reportAttributeAccessIssue]
+        return self._buffered_inputs[self._step % len(batches)]
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         if self.stream:
@@ -145,7 +166,12 @@ class ReasoningTrainer(GRPOTrainer):
         inputs = void_rows.without(inputs)
         kept, scale = inputs, 1.0
         if self._skips_idle_rows:
-            kept = exact.select_rows(inputs, exact.trained_rows(inputs))
+            rows = exact.trained_rows(inputs)
+            if not rows.numel():
+                if self._runs_alone:
+                    return exact.zero_loss(model)
+                rows = torch.zeros(1, dtype=torch.long, device=rows.device)  # a pass of its own, as on the other ranks
+            kept = exact.select_rows(inputs, rows)
             scale = exact.loss_scale(self.loss_type, inputs, kept)
         self.meter.add_trained(kept, only_useful=self._skips_idle_rows)
         needs_ratio = self.vllm_importance_sampling_correction and "importance_sampling_ratio" not in kept

@@ -47,6 +47,24 @@ def test_fused_head_reads_its_globals_at_call_time() -> None:
     assert "_CHUNKED_LOGPROB_CHUNK_SIZE" in source
 
 
+def test_micro_batches_of_a_step_are_a_list_that_is_indexed_by_step() -> None:
+    """`savings.whole_groups` puts its own list there."""
+    source = inspect.getsource(GRPOTrainer._prepare_inputs)
+    assert "self._buffered_inputs = [" in source
+    assert "inputs = self._buffered_inputs[self._step % self.args.steps_per_generation]" in source
+
+
+def test_reload_packs_with_the_method_that_pushed_layers_call() -> None:
+    """`lora_layers` compares weights where vLLM's reload hands them to this method, and calls it itself afterwards."""
+    from vllm.model_executor.layers.linear import UnquantizedLinearMethod
+    from vllm.model_executor.model_loader.reload import layerwise
+    from vllm.model_executor.models.llama import LlamaForCausalLM
+
+    assert "quant_method.process_weights_after_loading(layer)" in inspect.getsource(layerwise._layerwise_process)
+    assert parameters(UnquantizedLinearMethod.process_weights_after_loading) == ["self", "layer"]
+    assert LlamaForCausalLM.packed_modules_mapping["qkv_proj"] == ["q_proj", "k_proj", "v_proj"]
+
+
 def test_defaults_that_the_recipe_check_assumes() -> None:
     fields = GRPOConfig.__dataclass_fields__
     assert fields["num_generations"].default == 8
