@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import torch
-from conftest import ENGINE  # pyright: ignore[reportAttributeAccessIssue]
+from log_probs import ENGINE  # pyright: ignore[reportAttributeAccessIssue]
 from test_micro_batches import TOKEN_RATIO
 from test_savings import make_trainer, without_old_logprobs
 
