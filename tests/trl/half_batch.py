@@ -46,4 +46,3 @@ def main(folder: Path, policy: Path, loss_types: list[str]) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])
-    torch.distributed.destroy_process_group()
