@@ -1,4 +1,4 @@
-"""The command line: `reasoning-rl check | train | rewards | new-reward | audit | score | sandbox | report`.
+"""The command line: `reasoning-rl check | train | difficulty | rewards | new-reward | audit | score | sandbox | report`.
 
 Only parses arguments and prints; each command imports what it needs when it runs, so that `--help` is instant.
 """
@@ -77,6 +77,53 @@ def train(recipe: RecipeArgument, overrides: OverridesArgument = None) -> None:
     except ReasoningRLError as error:
         _refuse(error)
     raise typer.Exit(launch(str(recipe), overrides or [], file.recipe.launch))
+
+
+@app.command()
+def difficulty(
+    recipe: RecipeArgument,
+    overrides: OverridesArgument = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="OUT.jsonl", help="Rows that are kept (default: RECIPE.difficulty.jsonl)."
+        ),
+    ] = None,
+    samples: Annotated[
+        int | None, typer.Option(min=1, help="Completions per row (default: num_generations of the stage).")
+    ] = None,
+    rows: Annotated[int | None, typer.Option(min=1, help="Rows to sample, drawn at random (default: all).")] = None,
+    low: Annotated[
+        float | None, typer.Option("--min", min=0, max=1, help="Lowest pass rate (default: above 0).")
+    ] = None,
+    high: Annotated[
+        float | None, typer.Option("--max", min=0, max=1, help="Highest pass rate (default: below 1).")
+    ] = None,
+    stage: Annotated[str | None, typer.Option(help="A grpo stage (default: the first).")] = None,
+    reward: Annotated[str | None, typer.Option(help="What counts as solved (default: eval.accuracy).")] = None,
+) -> None:
+    """Sample every training prompt, and keep the rows that the policy solves sometimes. The same call resumes.
+
+    Beside OUT.jsonl, OUT.jsonl.rates.jsonl has the pass rate of every row; another --min or --max samples nothing again.
+    The policy is model.source: to sample one that a run has trained, add model.source=RUN/stages/NN_name/model.
+    """
+    from reasoning_rl.difficulty import Bounds, earlier_stages, job_from, measure, nothing_kept, summary_lines
+    from reasoning_rl.errors import DataError, ReasoningRLError
+    from reasoning_rl.recipe_io import load_recipe
+
+    try:
+        job = job_from(load_recipe(recipe, overrides or []), output, samples, rows, Bounds(low, high), stage, reward)
+        if before := earlier_stages(job):
+            typer.echo(f"note: the recipe trains {', '.join(before)} first; sampled is model.source as it is", err=True)
+        rates = measure(job)
+    except ReasoningRLError as error:
+        _refuse(error)
+    except KeyboardInterrupt:
+        typer.echo("stopped; the same call goes on from here", err=True)
+        raise typer.Exit(130) from None
+    typer.echo("\n".join(summary_lines(job, rates)))
+    if problem := nothing_kept(job, rates):
+        _refuse(DataError(problem))
 
 
 @app.command()

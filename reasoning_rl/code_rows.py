@@ -15,6 +15,7 @@ import io
 import json
 import pickle
 import re
+import sys
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -58,10 +59,12 @@ def human_eval() -> Iterator[dict[str, Any]]:
 def mbpp(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row of MBPP (https://arxiv.org/abs/2108.07732), full (`text`) or sanitized (`prompt`).
 
-    The prompt shows the first assert, as the name of the function stands nowhere else; the others stay hidden.
+    The prompt shows the first assert, as the name of the function stands nowhere else; the others stay hidden. Classes
+    of the solution that the asserts use, such as `Pair`, are taken from the program under test, as the function is; modules
+    of the standard library that they use without importing them are imported, since the solution's imports are not theirs.
 
     Raises:
-        DataError: a column is missing, or no assert calls a function of the solution.
+        DataError: a column is missing, or the asserts use no function of the solution.
     """
     task = _text(row, "text" if row.get("text") else "prompt", "mbpp")
     code = _text(row, "code", "mbpp")
@@ -72,8 +75,10 @@ def mbpp(row: Mapping[str, Any]) -> dict[str, Any]:
         *_texts(row, "test_imports", "mbpp", ()),
         *([row["test_setup_code"]] if row.get("test_setup_code") else []),
     ]
-    name = _called(asserts[0], code)
-    test = {"type": "assert", "entry_point": name, "code": "\n".join([*setup, *asserts])}
+    tests = "\n".join([*setup, *asserts])
+    names = _names_used(tests, code)
+    tests = "".join(f"import {name}\n" for name in _modules_used(tests)) + tests
+    test = {"type": "assert", "entry_point": ",".join(names), "code": tests}
     prompt = f"{task.strip()}\n\nYour code should pass this test:\n{asserts[0].strip()}"
     return {"task_id": row.get("task_id"), "prompt": prompt, "solution": code, "tests": json.dumps([test])}
 
@@ -169,18 +174,31 @@ def _json(text: str, what: str) -> Any:
         raise DataError(f"{what} is not JSON ({error}): {text!r:.60}") from None
 
 
-def _called(test: str, code: str) -> str:
-    """The function of the solution that an assert calls; the outermost that is defined there."""
-    defined = set(re.findall(r"^(?:def|class)\s+(\w+)", code, re.MULTILINE))
+def _names_used(tests: str, code: str) -> list[str]:
+    """Functions and classes of the solution that the tests call and do not define, in the order of their first call."""
+    defined = set(re.findall(r"^(?:def|class)[ \t]+(\w+)", code, re.MULTILINE))
     try:
-        calls = [node.func for node in ast.walk(ast.parse(test)) if isinstance(node, ast.Call)]
+        nodes = list(ast.walk(ast.parse(tests)))
     except (SyntaxError, ValueError) as error:
-        raise DataError(f"mbpp: a test is not Python ({error}): {test!r:.60}") from None
+        raise DataError(f"mbpp: the tests are not Python ({error}): {tests!r:.60}") from None
+    own = {node.name for node in nodes if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    calls = [node.func for node in nodes if isinstance(node, ast.Call)]
+    calls.sort(key=lambda function: (function.lineno, function.col_offset))
     names = [function.id for function in calls if isinstance(function, ast.Name)]
-    for name in names:
-        if name in defined:
-            return name
-    raise DataError(f"mbpp: the test {test!r:.80} calls none of the solution's functions {sorted(defined)}")
+    used = [name for name in dict.fromkeys(names) if name in defined - own]
+    if not used:
+        raise DataError(f"mbpp: the tests {tests!r:.80} use none of the solution's functions {sorted(defined)}")
+    return used
+
+
+def _modules_used(tests: str) -> list[str]:
+    """Modules of the standard library that the tests use as `module.name` and do not bind themselves."""
+    nodes = list(ast.walk(ast.parse(tests)))
+    owners = [node.value for node in nodes if isinstance(node, ast.Attribute)]
+    bound = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    bound |= {alias.asname or alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    used = {owner.id for owner in owners if isinstance(owner, ast.Name)}
+    return sorted(used & sys.stdlib_module_names - bound)
 
 
 def _stdio(given: Any, output: Any) -> dict[str, str]:

@@ -62,17 +62,17 @@ class Grader:
     def __init__(self, rewards: RewardSet, settings: Scoring | None = None, *, max_pending: int = 4096) -> None:
         settings = settings or Scoring()
         self.rewards = rewards
-        num_workers = default_num_workers() if settings.num_workers is None else settings.num_workers
+        self.num_workers = default_num_workers() if settings.num_workers is None else settings.num_workers
         self._cache: ScoreCache[tuple[_Ticket, str]] = ScoreCache()
         self._lock = threading.Lock()
         self._has_warned: set[str] = set()
         self._prefixes = [digest(item.use, item.version, dict(item.options)) for item in rewards.rewards]
         self._dispatcher: Dispatcher | None = None
-        if num_workers:
+        if self.num_workers:
             unnamed = [item.name for item in rewards.rewards if not item.use]
             assert not unnamed, f"rewards {unnamed} have no `use`, so that no other process can build them"
             specs = [RewardSpec(item.use, item.options, _timeout_s(item, settings)) for item in rewards.rewards]
-            limits = PoolLimits(num_workers, settings.memory_mb, max_pending=max_pending)
+            limits = PoolLimits(self.num_workers, settings.memory_mb, max_pending=max_pending)
             self._dispatcher = Dispatcher(specs, limits)
 
     def __enter__(self) -> Grader:

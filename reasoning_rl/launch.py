@@ -1,12 +1,15 @@
 """Starting `reasoning_rl.train` in the right processes with the right environment. Imports no torch.
 
 `reasoning-rl train` calls `accelerate launch` with the recipe's `launch` section and does nothing else; whoever calls
-`accelerate launch -m reasoning_rl.train` gets the same run.
+`accelerate launch -m reasoning_rl.train` gets the same run. Called as a module it is `accelerate launch`, silent about a run
+that has itself said why it stopped.
 """
 
 from __future__ import annotations
 
+import logging
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -19,6 +22,12 @@ from reasoning_rl.recipe import Launch
 #: Through this file the launched process tells its exit code, which `accelerate launch` would turn into 1.
 EXIT_FILE = "REASONING_RL_EXIT_FILE"
 
+#: The program that is launched.
+RUN_MODULE = "reasoning_rl.train"
+
+#: With several processes torchrun would hand on a Ctrl-C that they have received already, and kill them 30 s later.
+_INTERRUPT_IS_THE_RUNS = {"PET_SIGNALS_TO_HANDLE": "SIGTERM,SIGHUP,SIGQUIT"}
+
 
 def launch(recipe: str, overrides: Sequence[str], settings: Launch) -> int:
     """Runs a recipe under `accelerate launch`; returns its exit code. Ctrl-C goes to the run, which saves and stops."""
@@ -26,7 +35,7 @@ def launch(recipe: str, overrides: Sequence[str], settings: Launch) -> int:
         exit_file = Path(scratch) / "exit"
         process = subprocess.Popen(
             command(recipe, overrides, settings),
-            env={**os.environ, EXIT_FILE: str(exit_file)},
+            env={**os.environ, EXIT_FILE: str(exit_file), **_INTERRUPT_IS_THE_RUNS},
             preexec_fn=_ignore_interrupt,
         )
         while True:
@@ -40,17 +49,19 @@ def launch(recipe: str, overrides: Sequence[str], settings: Launch) -> int:
 
 def command(recipe: str, overrides: Sequence[str], settings: Launch) -> list[str]:
     """The `accelerate launch` command line of a run."""
-    options: dict[str, object] = {"num_processes": settings.num_processes}
+    options: dict[str, object] = {}
     if settings.config_file is None:
         # Said explicitly, because accelerate warns about each of them when it is left to its default.
-        options |= {"num_machines": 1, "mixed_precision": "no", "dynamo_backend": "no"}
+        options = {"num_processes": 1, "num_machines": 1, "mixed_precision": "no", "dynamo_backend": "no"}
     else:
-        options |= {"config_file": settings.config_file}
+        options = {"config_file": settings.config_file}
+    if settings.num_processes is not None:
+        options["num_processes"] = settings.num_processes
     options |= settings.args
-    words = [sys.executable, "-m", "accelerate.commands.launch", "--quiet"]
+    words = [sys.executable, "-m", "reasoning_rl.launch", "--quiet"]
     for name, value in options.items():
         words += [f"--{name}"] if value is True else [f"--{name}", str(value)]
-    return [*words, "-m", "reasoning_rl.train", recipe, *overrides]
+    return [*words, "-m", RUN_MODULE, recipe, *overrides]
 
 
 def process_environment(environment: Mapping[str, str]) -> dict[str, str]:
@@ -80,3 +91,19 @@ def process_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 def _ignore_interrupt() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _accelerate_launch() -> None:
+    """`accelerate launch` with this process's arguments. With several processes torchrun logs each that ends with an error
+    and raises; where the run has left its exit code, it has also said in one sentence what was wrong."""
+    logging.disable(logging.ERROR)
+    try:
+        runpy.run_module("accelerate.commands.launch", run_name="__main__")
+    except Exception:
+        if not Path(os.environ.get(EXIT_FILE, "")).is_file():
+            raise
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    _accelerate_launch()

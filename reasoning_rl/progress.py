@@ -53,7 +53,7 @@ class StageProgress:
                 console=self.console,
             )
             self._bar.start()
-            self._task = self._bar.add_task(self.title, total=self.total, shown="")
+            self._task = self._bar.add_task(self.title, total=self.total, completed=self.done, shown="")
         else:
             self._line({})
         return self
@@ -67,6 +67,10 @@ class StageProgress:
     def advance(self, by: int = 1, shown: Mapping[str, str] | None = None) -> None:
         """Moves on by `by` units and shows some figures, already formatted."""
         self.set(self.done + by, shown)
+
+    def show(self, shown: Mapping[str, str]) -> None:
+        """Shows some figures, already formatted, without moving on."""
+        self.set(self.done, shown)
 
     def set(self, done: int, shown: Mapping[str, str] | None = None) -> None:
         """Sets the position."""

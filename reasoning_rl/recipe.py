@@ -29,6 +29,8 @@ class Run(Section):
     """Seed of sampling, shuffling and adapter initialisation."""
     report_to: list[str] = []
     """Hugging Face trackers besides the run folder's own metrics: `wandb`, `tensorboard`, `trackio`, `mlflow`, …"""
+    peak_tflops: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """Peak of one device in TFLOP/s, for `update_mfu`. Known for common GPUs; elsewhere, without it, none is reported."""
 
 
 class Model(Section):
@@ -121,8 +123,11 @@ class Scoring(Section):
     """How completions are graded, and when grading counts as broken."""
 
     num_workers: int | None = Field(default=None, ge=0, le=256)
-    """Grading processes for each process of the run. Default: one per core, at most 8. 0 grades inside the trainer,
-    without deadlines, so that one completion can hang the run: for debugging only."""
+    """Grading processes for each process of the run. Default: one per core, at most 8. A reward that waits (for a judge, a
+    server) holds its process meanwhile: give it at least completions × seconds each / seconds of sampling. 0 grades
+    inside the trainer, without deadlines, so that one completion can hang the run: for debugging only."""
+    stream: bool = True
+    """Grade each completion as soon as it is sampled, while others still are (docs/performance.md). Off: after the last."""
     timeout_s: float = Field(default=5.0, gt=0, allow_inf_nan=False)
     """Seconds that a reward may take for one completion, unless it or the recipe says otherwise. Then its process is
     killed and the score is 0 (or none, when the process was not computing)."""
@@ -148,6 +153,33 @@ class Savings(Section):
     pack_prompts: bool = True
     """Compute what sequences have in common once: the system text, and each prompt for all of its completions; without
     padding. Models with window or linear attention fall back. For `sft` stages too."""
+    keep_casts: bool = True
+    """With LoRA under bf16 autocast on a CPU: keep the casts of frozen weights instead of making them in every pass."""
+    push_layers: bool = True
+    """With LoRA on a CPU and `vllm.enforce_eager`: set the layers of the engine that the adapter changes, instead of
+    reloading every weight at each step."""
+    whole_groups: bool = True
+    """With several micro-batches to an optimiser step: completions of a prompt into the same one, idle rows last, so that
+    small micro-batches (less memory) save as much. Not for `bnpo`, whose loss depends on the micro-batches."""
+
+
+class Curriculum(Section):
+    """Prompts are chosen by what is known of their pass rate p, with probability p(1 - p), instead of in order."""
+
+    solved_above: float = Field(default=0.95, gt=0, le=1)
+    """From this pass rate on, over two visits or more, a prompt is not chosen any more."""
+    defer_batches: int = Field(default=20, ge=0)
+    """For so many batches a prompt that nobody solved is not chosen again."""
+
+
+class Sampling(Section):
+    """Which prompts are sampled and which of their groups are trained on. Changes what is learned; off by default."""
+
+    refill_rounds: int = Field(default=0, ge=0)
+    """DAPO's dynamic sampling: groups whose totals are all equal are dropped and replaced by groups of the next prompts, in
+    so many further rounds of sampling at most. Steps stay as many; prompts are used up faster."""
+    curriculum: Curriculum | None = None
+    """Choose prompts by their pass rate: that of `eval.accuracy`, or of the only reward with a weight."""
 
 
 class Eval(Section):
@@ -190,8 +222,8 @@ class Launch(Section):
 
     config_file: str | None = None
     """Accelerate configuration (see recipes/accelerate), relative to the recipe."""
-    num_processes: int = Field(default=1, gt=0)
-    """Processes, one per GPU (or share of the CPU)."""
+    num_processes: int | None = Field(default=None, gt=0)
+    """Processes, one per GPU (or share of the CPU). Default: what the configuration says, else 1."""
     args: dict[str, JsonValue] = {}
     """Further options of `accelerate launch`, underscores for hyphens: `{num_machines: 2, machine_rank: 0}`."""
 
@@ -214,12 +246,21 @@ class Recipe(Section):
     grpo: dict[str, JsonValue] = {}
     """Keyword arguments of `trl.GRPOConfig`."""
     savings: Savings = Savings()
+    sampling: Sampling = Sampling()
     eval: Eval | None = None
     vllm: dict[str, JsonValue] = {}
     """Engine arguments of `vllm.LLM`."""
     stages: list[Stage] = Field(min_length=1)
     """The steps of the run, in order."""
     launch: Launch = Launch()
+
+    @property
+    def accuracy_reward(self) -> str | None:
+        """The reward that tells right from wrong: `eval.accuracy`, or the only one with a weight."""
+        weighted = [name for name, use in self.rewards.items() if use.weight]
+        if self.eval:
+            return self.eval.accuracy
+        return weighted[0] if len(weighted) == 1 else None
 
     def policy_of(self, stage: Stage) -> Literal["lora", "full"]:
         """What a training stage trains."""
@@ -253,6 +294,10 @@ class Recipe(Section):
             )
         if "grpo" in kinds and not any(use.weight for use in self.rewards.values()):
             problems.append("rewards: every weight is 0, so grpo would learn nothing; give one reward a weight")
+        if self.sampling.curriculum and self.accuracy_reward is None:
+            problems.append(
+                f"sampling.curriculum: which of rewards {sorted(self.rewards)} tells right from wrong? add eval.accuracy"
+            )
         problems += reward_problems(self.rewards)
         if problems:
             raise ValueError("\n".join(problems))

@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from reasoning_rl.errors import RecipeError, RewardPluginError
 from reasoning_rl.plugins import resolve
+from reasoning_rl.processes import processes
 from reasoning_rl.recipe_io import KeyPath, RecipeFile, closest
 from reasoning_rl.upstream import signature_of
 
@@ -55,7 +56,12 @@ OWNED: dict[str, dict[str, str]] = {
         "log_completions": "nothing: rollouts.jsonl always holds them",
         "use_transformers_continuous_batching": "nothing: rollouts always come from vLLM",
     },
-    "lora": {"task_type": "nothing: it is a causal language model", "inference_mode": "nothing: it is trained"},
+    "lora": {
+        "task_type": "nothing: it is a causal language model",
+        "inference_mode": "nothing: it is trained",
+        "use_dora": "nothing: DoRA has no W + s·B·A that could be pushed to the engine",
+        "lora_bias": "nothing: a bias has no W + s·B·A that could be pushed to the engine",
+    },
     "vllm": {
         "model": "model.source",
         "tokenizer": "model.source",
@@ -79,7 +85,7 @@ def check(file: RecipeFile) -> list[str]:
     """
     problems = [
         *_upstream_problems(file),
-        *_batch_problems(file),
+        *_launch_problems(file),
         *_source_problems(file),
         *_reward_problems(file),
     ]
@@ -130,7 +136,21 @@ def _fits(kind: Any, value: Any) -> bool:
     return True
 
 
-def _batch_problems(file: RecipeFile) -> Iterator[str]:
+def _launch_problems(file: RecipeFile) -> Iterator[str]:
+    launch = file.recipe.launch
+    if launch.config_file and not Path(launch.config_file).exists():
+        return  # said by _source_problems
+    try:
+        found = processes(launch)
+    except ValueError as error:
+        yield file.problem(("launch", "config_file"), str(error))
+        return
+    if found.problem:
+        yield file.problem(("launch", "config_file") if launch.config_file else ("launch",), found.problem)
+    yield from _batch_problems(file, found.number)
+
+
+def _batch_problems(file: RecipeFile, num_processes: int) -> Iterator[str]:
     """The generation batch must hold whole groups; TRL's defaults: 8 per device, 1 accumulation step, groups of 8."""
     recipe = file.recipe
     for index, stage in enumerate(recipe.stages):
@@ -143,7 +163,7 @@ def _batch_problems(file: RecipeFile) -> Iterator[str]:
             return value if isinstance(value, int) and not isinstance(value, bool) else default
 
         accumulation = number("gradient_accumulation_steps", 1)
-        per_step = number("per_device_train_batch_size", 8) * recipe.launch.num_processes
+        per_step = number("per_device_train_batch_size", 8) * num_processes
         batch = number("generation_batch_size", per_step * number("steps_per_generation", accumulation))
         group = number("num_generations", 8)
         key: KeyPath = ("stages", index, "args", "num_generations")

@@ -25,6 +25,7 @@ from typing import IO, Any
 
 import reasoning_rl
 from reasoning_rl.errors import RunDirError
+from reasoning_rl.processes import Processes
 from reasoning_rl.recipe import Recipe, Stage
 from reasoning_rl.recipe_io import RecipeFile
 
@@ -92,6 +93,26 @@ class RunDir:
             raise RunDirError(f"run.dir {root}: the folder is not empty and no run of ours; choose another run.dir")
         return run_dir
 
+    def refuse_other_processes(self, recipe: Recipe, now: Processes) -> None:
+        """Checks that a stage that is half done goes on with as many processes, joined alike: its batches are those of the
+        number, and shards of DeepSpeed cannot be read by others.
+
+        Raises:
+            RunDirError: it would not.
+        """
+        for stage in recipe.stages:
+            folder = self.stage(recipe, stage)
+            is_half_done = folder.processes.exists() and any(folder.checkpoints.glob("checkpoint-*"))
+            if folder.done.exists() or not is_half_done:
+                continue
+            before = Processes(**read_json(folder.processes))
+            if before != now:
+                raise RunDirError(
+                    f"run.dir {self.root}: stage {stage.name} has checkpoints of {before.number} processes "
+                    f"({before.backend}), found {now.number} ({now.backend}); resume with the launch settings that it "
+                    f"started with, or delete {folder.checkpoints} to train the stage anew"
+                )
+
     def create(self, file: RecipeFile, reward_origins: Mapping[str, Any]) -> None:
         """Creates the folder with recipe and manifest, or adds a resumption to the manifest."""
         self.root.mkdir(parents=True, exist_ok=True)
@@ -143,6 +164,11 @@ class StageDir:
     @property
     def checkpoints(self) -> Path:
         return self.root / "checkpoints"
+
+    @property
+    def processes(self) -> Path:
+        """The processes that the checkpoints were written by."""
+        return self.checkpoints / "processes.json"
 
     @property
     def completions(self) -> Path:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shutil
 import signal
 import sys
 import time
@@ -25,6 +26,7 @@ from reasoning_rl.data import load_data
 from reasoning_rl.errors import ReasoningRLError
 from reasoning_rl.grading import Grader
 from reasoning_rl.launch import EXIT_FILE, process_environment
+from reasoning_rl.processes import processes
 from reasoning_rl.recipe import Recipe
 from reasoning_rl.recipe_io import RecipeFile, load_recipe
 from reasoning_rl.run_dir import RunDir, read_json, versions, write_json
@@ -32,6 +34,9 @@ from reasoning_rl.scoring import RewardSet
 
 logger = logging.getLogger("reasoning_rl")
 console = Console(stderr=True)
+
+#: How long a process that stops leaves the word to the first one.
+_FIRST_RANK_SPEAKS_S = 30.0
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -44,16 +49,16 @@ def main(arguments: list[str] | None = None) -> int:
         run(load_recipe(recipe_path, overrides))
         code = 0
     except ReasoningRLError as error:
-        if _is_first_rank():
+        if _speaks_for_the_run():
             for line in str(error).splitlines():
                 console.print(f"error: {line}", style="red", highlight=False, markup=False, soft_wrap=True)
         code = 2
     except KeyboardInterrupt:
-        if _is_first_rank():
+        if _speaks_for_the_run():
             again = " ".join(["reasoning-rl train", recipe_path, *overrides])
             console.print(f"stopped. Resume with: {again}", highlight=False, markup=False, soft_wrap=True)
         code = 130
-    if EXIT_FILE in os.environ and _is_first_rank():
+    if EXIT_FILE in os.environ and (code or _is_first_rank()):
         Path(os.environ[EXIT_FILE]).write_text(str(code))
     return code
 
@@ -68,6 +73,7 @@ def run(file: RecipeFile) -> None:
     recipe = file.recipe
     recipe_check.check(file)
     run_dir = RunDir.check(file)
+    run_dir.refuse_other_processes(recipe, processes(recipe.launch))
     rewards = RewardSet.from_recipe(recipe)
 
     from reasoning_rl.trl_bridge.requirements import require_training_stack
@@ -121,6 +127,8 @@ def run(file: RecipeFile) -> None:
                     write_json(folder.done, {"minutes": (time.monotonic() - start) / 60, "result": result})
                     write_summary(recipe, run_dir)
                 state.wait_for_everyone()
+            if state.is_main_process:  # only now: a run killed before has to find them whole
+                shutil.rmtree(folder.checkpoints, ignore_errors=True)
             if folder.model.exists():
                 current = str(folder.model)
     if state.is_main_process:
@@ -166,6 +174,14 @@ def finish(recipe: Recipe, run_dir: RunDir, policy: str) -> None:
 
 def _is_first_rank() -> bool:
     return os.environ.get("RANK", "0") == "0"
+
+
+def _speaks_for_the_run() -> bool:
+    """Whether it is for this process to say why the run ends. The first does; another waits to be ended by the launcher
+    with it, for its own end would end the first before it has spoken, and speaks when it has stopped alone."""
+    if not _is_first_rank():
+        time.sleep(_FIRST_RANK_SPEAKS_S)
+    return True
 
 
 def _configure_logging() -> None:

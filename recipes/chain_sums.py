@@ -37,15 +37,21 @@ def rows(
 
 
 def trace(row: Mapping[str, Any]) -> str:
-    """A worked completion: a running total in the thinking tags, one small addition per line, then the boxed answer.
+    """A worked completion: a running total in the thinking tags, one small step per line, then the boxed answer.
 
-    Terms above ten are added in two steps, the ten first: `7 + 12 - 3` is `7`, `+10=17`, `+2=19`, `-3=16`.
+    Terms are taken in tens, fives and ones, so that few facts are to be learned and each is seen often: `7 + 12 - 9` is
+    `7`, `+10=17`, `+2=19`, `-5=14`, `-4=10`.
     """
     total, *rest = row["terms"]
     lines = [str(total)]
-    for term in rest:
-        ten = 10 if term > 0 else -10
-        for step in (ten, term - ten) if abs(term) > 10 else (term,):
-            total += step
-            lines.append(f"{step:+d}={total}")
+    for step in (step for term in rest for step in _steps(term)):
+        total += step
+        lines.append(f"{step:+d}={total}")
     return "<think>" + "\n".join(lines) + "</think>\\boxed{" + str(total) + "}"
+
+
+def _steps(term: int) -> list[int]:
+    tens, ones = divmod(abs(term), 10)
+    fives, ones = divmod(ones, 5)
+    sizes = [10] * tens + [5] * fives + [ones] * bool(ones)
+    return sizes if term > 0 else [-size for size in sizes]

@@ -13,7 +13,7 @@ from typing import Any
 Row = Mapping[str, Any]
 
 #: The parts of a GRPO step, in the order in which they run.
-PHASES = ("sync", "rollout", "reward", "update")
+PHASES = ("sync", "rollout", "reward", "logprobs", "update")
 
 
 @dataclass(frozen=True, slots=True)

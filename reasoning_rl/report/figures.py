@@ -37,7 +37,8 @@ MAX_VECTOR_POINTS = 2000
 
 _INK, _MUTED, _RULE, _GRID = "#1e293b", "#64748b", "#cbd5e1", "#e8edf3"
 _INDIGO, _TEAL, _SKY = "#4f46e5", "#0d9488", "#0284c7"
-_PHASE_COLORS = {"sync": "#94a3b8", "rollout": _INDIGO, "reward": "#f59e0b", "update": "#14b8a6", "other": "#dbe2ea"}
+_PHASE_COLORS = {"sync": "#94a3b8", "rollout": _INDIGO, "reward": "#f59e0b", "logprobs": "#a78bfa",
+                 "update": "#14b8a6", "other": "#dbe2ea"}  # fmt: skip
 _SIZE = (5.4, 2.9)
 _STYLE: dict[Any, Any] = {
     "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 9, "text.color": _INK,
@@ -118,7 +119,21 @@ def phases_figure(times: PhaseTimes) -> Figure:
     ax.set_ylabel("seconds per step")
     ax.set_xlabel("GRPO step" if size == 1 else f"GRPO step (mean of {size} steps per bar)")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.legend(loc="upper center", ncols=5, handlelength=1.0, columnspacing=1.2)
+    ax.legend(loc="upper center", ncols=6, handlelength=1.0, columnspacing=1.2)
+    return figure
+
+
+@_styled
+def rates_figure(sampled: Curve, trained: Curve) -> Figure:
+    """Completion tokens per second: sampled while the engine runs, trained while the policy is updated."""
+    figure, ax = _new()
+    for name, curve, color in (("sampled", sampled, _INDIGO), ("trained", trained, _PHASE_COLORS["update"])):
+        _draw_trend(ax, curve, color)
+        if curve:
+            ax.plot([], [], color=color, label=name)
+    ax.set_ylim(bottom=0)
+    _label_steps(ax, sampled or trained, "tokens per second", "GRPO step")
+    ax.legend(loc="upper center", ncols=2, handlelength=1.0)
     return figure
 
 

@@ -123,11 +123,25 @@ def _grpo_panels(grpo: list[StageSteps], nothing: str) -> Iterable[Panel]:
         figures.share_figure(useful, "useful groups", "GRPO step") if useful else None,
         nothing,
     )
+    if prompts := curve(grpo, "prompts/sampled"):  # only where the recipe chooses
+        yield _panel(
+            "Prompts per step",
+            "Prompts sampled in a step, those included whose groups were dropped.",
+            figures.trend_figure(prompts, "prompts", "GRPO step"),
+            nothing,
+        )
     times = phase_times(grpo)
     yield _panel(
         "Time per phase",
         "Seconds that each phase of a step took.",
         figures.phases_figure(times) if times.seconds else None,
+        nothing,
+    )
+    sampled, trained = curve(grpo, "sampled_tokens_per_s"), curve(grpo, "trained_tokens_per_s")
+    yield _panel(
+        "Tokens per second",
+        "Completion tokens sampled per second of rollout, and trained per second of update.",
+        figures.rates_figure(sampled, trained) if sampled or trained else None,
         nothing,
     )
 

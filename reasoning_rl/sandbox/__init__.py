@@ -8,7 +8,9 @@
 See docs/sandbox.md for the threat model, the tiers and what is not protected.
 """
 
+from reasoning_rl.sandbox.languages import LanguageSandbox
 from reasoning_rl.sandbox.local import LocalSandbox
+from reasoning_rl.sandbox.piston import PistonSandbox
 from reasoning_rl.sandbox.types import (
     Answer,
     Call,
@@ -18,6 +20,7 @@ from reasoning_rl.sandbox.types import (
     Limits,
     Outcome,
     Plain,
+    ProgramRunner,
     Raised,
     RunResult,
     Sandbox,
@@ -31,10 +34,13 @@ __all__ = [
     "CallsResult",
     "Failure",
     "GradeResult",
+    "LanguageSandbox",
     "Limits",
     "LocalSandbox",
     "Outcome",
+    "PistonSandbox",
     "Plain",
+    "ProgramRunner",
     "Raised",
     "RunResult",
     "Sandbox",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -93,8 +94,8 @@ def _write(value: Any, out: bytearray, depth: int, hook: Hook | None) -> None:
         if depth >= MAX_DEPTH:
             raise TooLarge(f"nested more than {MAX_DEPTH} deep")
         _head(out, _TAGS[kind], len(value))
-        if kind is dict:
-            for key, item in value.items():
+        if _TAGS[kind] == b"D":
+            for key, item in dict.items(value):
                 _write(key, out, depth + 1, hook)
                 _write(item, out, depth + 1, hook)
         else:
@@ -119,6 +120,8 @@ def _head(out: bytearray, tag: bytes, size: int) -> None:
 
 
 _TAGS = {list: b"l", tuple: b"t", dict: b"D", set: b"S", frozenset: b"Z"}
+#: Dicts of the standard library, which honest programs return as such; on the other side they are plain dicts.
+_TAGS |= {Counter: b"D", OrderedDict: b"D", defaultdict: b"D"}
 _LIST, _TUPLE, _DICT, _SET, _FROZENSET = (ord(tag) for tag in (b"l", b"t", b"D", b"S", b"Z"))
 
 

@@ -32,7 +32,10 @@ _SHARED_LIMITS = (
     (resource.RLIMIT_MSGQUEUE, 0),
     (resource.RLIMIT_SIGPENDING, 64),
 )
-_OWN_LIMITS = (resource.RLIMIT_CPU, resource.RLIMIT_AS, resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE)
+_OWN_LIMITS = (
+    *(resource.RLIMIT_CPU, resource.RLIMIT_AS, resource.RLIMIT_DATA),
+    *(resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE),
+)
 
 
 class Confinement:
@@ -49,10 +52,13 @@ class Confinement:
         self.base_bytes = _address_space_bytes()
         self.zygote = os.getpid()
         self.hard = {name: resource.getrlimit(name)[1] for name in _OWN_LIMITS}
+        if settings["executables"]:
+            seccomp.allow_exec()
         self.rules: list[int] = []
         for folder in scratch if settings["landlock"] else ():
             rights = landlock.python_paths(settings["library_folders"], settings["library_files"])
             rights |= {"/dev/null": landlock.READ | landlock.WRITE, folder: landlock.SCRATCH}
+            rights |= dict.fromkeys(settings["executables"], landlock.READ | landlock.EXECUTE)
             self.rules.append(landlock.ruleset(rights, settings["landlock"]))
 
     def enter(self, request: dict[str, Any], slot: int, fds: list[int], setup: socket.socket) -> NoReturn:
@@ -69,7 +75,7 @@ class Confinement:
                 os.dup2(fd, number)
             os.closerange(len(fds), setup_fd)
             os.closerange(setup_fd + 1, 4096)
-            self.set_limits(request["limits"])
+            self.set_limits(request["limits"], request["options"].get("data_mb"))
             if self.drops_uid:
                 _drop_uid(FIRST_UID + slot)
             listener = [seccomp.install()] if self.has_seccomp else []
@@ -90,10 +96,16 @@ class Confinement:
         finally:
             os._exit(1)
 
-    def set_limits(self, limits: dict[str, Any]) -> None:
-        """Resource limits of this child."""
-        memory = self.base_bytes + (limits["memory_mb"] << 20)
-        for name, value in zip(_OWN_LIMITS, (int(limits["cpu_s"]) + 2, memory, limits["file_bytes"], 64), strict=True):
+    def set_limits(self, limits: dict[str, Any], data_mb: int | None) -> None:
+        """Resource limits of this child. With `data_mb` memory is what it can write to: some runtimes reserve terabytes of
+        addresses."""
+        memory = (resource.RLIMIT_AS, self.base_bytes + (limits["memory_mb"] << 20))
+        for name, value in (
+            (resource.RLIMIT_CPU, int(limits["cpu_s"]) + 2),
+            memory if data_mb is None else (resource.RLIMIT_DATA, data_mb << 20),
+            (resource.RLIMIT_FSIZE, limits["file_bytes"]),
+            (resource.RLIMIT_NOFILE, 64),
+        ):
             hard = self.hard[name]
             value = value if hard == resource.RLIM_INFINITY else min(value, hard)
             resource.setrlimit(name, (value, value))

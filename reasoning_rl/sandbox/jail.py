@@ -95,13 +95,20 @@ class Jail:
         scratch_mb: size of the file system of each, where there is one.
         packages: importable packages that programs may use beyond the standard library; they are imported beforehand.
         preload: further modules of the standard library to import beforehand.
+        executables: files that a run in the mode `binary` may become, or that load it.
 
     Raises:
         SandboxError: it does not start.
     """
 
     def __init__(
-        self, walls: Walls, slots: int, scratch_mb: int, packages: Sequence[str] = (), preload: Sequence[str] = ()
+        self,
+        walls: Walls,
+        slots: int,
+        scratch_mb: int,
+        packages: Sequence[str] = (),
+        preload: Sequence[str] = (),
+        executables: Sequence[str] = (),
     ) -> None:
         self.walls = walls
         self.num_runs = self.num_users = 0
@@ -127,6 +134,7 @@ class Jail:
             "preload": [*_PRELOAD, *preload, *packages],
             "library_folders": _library_folders(),
             "library_files": [*_library_files(), *package_paths],
+            "executables": list(executables),
             "package_paths": sorted({str(Path(path).parent) for path in package_paths}),
             "control_fd": theirs.fileno(),
             "host_fd": host_fd,
@@ -143,7 +151,9 @@ class Jail:
             json.dumps(settings),
         ]
         try:
-            command = _bwrap(walls.namespaces, slots, scratch_mb, package_paths) if walls.namespaces else []
+            command = (
+                _bwrap(walls.namespaces, slots, scratch_mb, package_paths, executables) if walls.namespaces else []
+            )
             self.process = subprocess.Popen(
                 [*command, *python],
                 stdin=subprocess.DEVNULL,
@@ -245,7 +255,9 @@ def _package_paths(name: str) -> list[str]:
     return [str(folder), *([str(beside)] if beside.is_dir() else [])]
 
 
-def _bwrap(namespaces: str, slots: int, scratch_mb: int, package_paths: Sequence[str]) -> list[str]:
+def _bwrap(
+    namespaces: str, slots: int, scratch_mb: int, package_paths: Sequence[str], executables: Sequence[str]
+) -> list[str]:
     bwrap = bwrap_path()
     if bwrap is None:
         raise SandboxError("bubblewrap is not installed")
@@ -256,6 +268,10 @@ def _bwrap(namespaces: str, slots: int, scratch_mb: int, package_paths: Sequence
     else:
         for capability in ("CHOWN", "SETUID", "SETGID", "DAC_READ_SEARCH", "KILL", "DAC_OVERRIDE"):
             command += ["--cap-add", f"CAP_{capability}"]
+    # bubblewrap makes folders on the way for root alone, and what a child becomes has lost the right to pass them.
+    parents = {str(parent) for path in executables for parent in Path(path).parents if str(parent) != "/"}
+    for path in sorted(parents | ({"/usr", "/etc"} if executables else set())):
+        command += ["--perms", "0755", "--dir", path]
     for path in ("/lib", "/lib64"):
         if os.path.islink(path):
             command += ["--symlink", os.readlink(path), path]
@@ -264,7 +280,14 @@ def _bwrap(namespaces: str, slots: int, scratch_mb: int, package_paths: Sequence
     for path in ("/usr/lib", "/usr/lib64", "/usr/share/zoneinfo", "/etc/ld.so.cache"):
         command += ["--ro-bind-try", path, path]
     executable = os.path.realpath(sys.executable)
-    binds = [executable, *_library_folders(), *glob.glob(f"{sys.base_prefix}/lib/*.so*"), str(_HERE), *package_paths]
+    binds = [
+        executable,
+        *_library_folders(),
+        *glob.glob(f"{sys.base_prefix}/lib/*.so*"),
+        str(_HERE),
+        *package_paths,
+        *executables,
+    ]
     for path in binds:
         command += ["--ro-bind", path, path]
     for folder in _library_folders():

@@ -12,11 +12,11 @@ from collections.abc import Iterable, Mapping
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 
-READ_FILE, READ_DIR = 1 << 2, 1 << 3
+EXECUTE, READ_FILE, READ_DIR = 1, 1 << 2, 1 << 3
 _WRITE_FILE, _REMOVE_DIR, _REMOVE_FILE, _MAKE_DIR, _MAKE_REG = 1 << 1, 1 << 4, 1 << 5, 1 << 7, 1 << 8
 _REFER, _TRUNCATE = 1 << 13, 1 << 14
 #: Rights that a rule on a file (not a folder) may name.
-_OF_FILES = 1 | _WRITE_FILE | READ_FILE | _TRUNCATE
+_OF_FILES = EXECUTE | _WRITE_FILE | READ_FILE | _TRUNCATE
 READ = READ_FILE | READ_DIR
 WRITE = _WRITE_FILE | _TRUNCATE
 SCRATCH = READ | WRITE | _REMOVE_DIR | _REMOVE_FILE | _MAKE_DIR | _MAKE_REG | _REFER

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 from reasoning_rl.errors import SandboxError
@@ -46,6 +46,7 @@ class LocalSandbox:
         parallel: programs at a time; further calls wait for a free place. By default the usable cores.
         packages: installed packages that programs may import besides the standard library, such as `("numpy",)`.
         scratch_mb: the largest `Limits.scratch_mb` that will be asked for.
+        executables: files that `run_binary` may need: an interpreter, the loader of the C library.
         allow_unsandboxed: run without isolation where no tier holds, if the environment variable
             REASONING_RL_SANDBOX_UNSANDBOXED is `yes` too. Never for programs that you have not read.
 
@@ -60,10 +61,11 @@ class LocalSandbox:
         parallel: int | None = None,
         packages: Sequence[str] = (),
         scratch_mb: int = 16,
+        executables: Sequence[str] = (),
         allow_unsandboxed: bool = False,
     ) -> None:
         self._parallel = parallel or len(os.sched_getaffinity(0))
-        self._packages, self._scratch_mb = tuple(packages), scratch_mb
+        self._packages, self._scratch_mb, self._executables = tuple(packages), scratch_mb, tuple(executables)
         self._places = threading.BoundedSemaphore(self._parallel)
         self._lock = threading.Lock()
         self._jails: dict[_Role, Jail] = {}
@@ -80,12 +82,19 @@ class LocalSandbox:
     def run(self, program: str, stdin: bytes | str = b"", limits: Limits = DEFAULT_LIMITS) -> RunResult:
         """Runs a program as `__main__`. See `Sandbox.run`."""
         self._check(limits)
-        source, given = _bytes(program), _bytes(stdin)
+        return self._run("stdio", _bytes(program), _bytes(stdin), limits, {})
+
+    def run_binary(self, source: bytes, stdin: bytes, limits: Limits, options: Mapping[str, Any]) -> RunResult:
+        """Runs a compiled program, or a source by an interpreter (`binary.prepare` says how), behind the same walls."""
+        self._check(limits)
+        return self._run("binary", source, stdin, limits, options)
+
+    def _run(self, mode: str, source: bytes, given: bytes, limits: Limits, options: Mapping[str, Any]) -> RunResult:
         if len(source) > MAX_PROGRAM_BYTES:
             return _TOO_LONG
 
         def attempt(jails: dict[_Role, Jail]) -> RunResult:
-            with Run(jails["program"], "stdio", source, given, limits) as run:
+            with Run(jails["program"], mode, source, given, limits, options) as run:
                 return run.end()
 
         return self._twice(("program",), attempt, lambda result: result)
@@ -193,7 +202,7 @@ class LocalSandbox:
     def _new(self, role: _Role, slots: int) -> Jail:
         preload = ("unittest", "ast", "reasoning_rl.sandbox.grader") if role == "grader" else ()
         packages = self._packages
-        return Jail(self.tier.walls, slots, self._scratch_mb, packages, preload)
+        return Jail(self.tier.walls, slots, self._scratch_mb, packages, preload, self._executables)
 
     @contextlib.contextmanager
     def _shared(self, role: _Role) -> Iterator[Jail]:

@@ -1,8 +1,8 @@
 """What runs in a confined child: a program, or the test code that grades one. The process is already locked down.
 
 File descriptors: 0 to 2 are standard; 3 holds the source; in the modes that talk, 4 is the connection. `stdio` runs the
-source as `__main__`. `calls` loads it as `solution` and answers calls with plain data. `grader` is `grader.serve`: test
-code, of ours, which comes over the connection.
+source as `__main__`, `binary` becomes another program (`binary`). `calls` loads it as `solution` and answers calls with
+plain data. `grader` is `grader.serve`: test code, of ours, which comes over the connection.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from reasoning_rl.sandbox import codec
+from reasoning_rl.sandbox import binary, codec
 from reasoning_rl.sandbox.codec import Handle
 
 _SOURCE_FD, _CONNECTION_FD = 3, 4
@@ -32,6 +32,8 @@ _MAX_ITEMS = 1_000_000
 
 def prepare(mode: str, options: dict[str, Any]) -> Callable[[], None]:
     """Reads the source and sets up the streams; what it returns runs the source and never returns."""
+    if mode == "binary":
+        return binary.prepare(_SOURCE_FD, options)
     with open(_SOURCE_FD, "rb") as file:
         source = file.read()
     sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", errors="surrogateescape")  # noqa: SIM115

@@ -31,7 +31,7 @@ class Run:
     """A program in a jail, from its start to its end. Use as a context manager: leaving ends the program.
 
     Args:
-        mode: `stdio`, `calls` or `grader`.
+        mode: `stdio`, `binary`, `calls` or `grader`.
         connections: file descriptors that it gets from number 4 on.
     """
 

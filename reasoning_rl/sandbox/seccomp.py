@@ -56,6 +56,7 @@ _VIOLATIONS = {
 }  # fmt: skip
 
 _OPEN, _IOCTL, _SENDTO, _SOCKETPAIR, _CLONE, _KILL_CALL, _FCNTL = 2, 16, 44, 53, 56, 62, 72
+_EXECVE, _EXECVEAT = 59, 322
 _MKDIR, _CREAT, _PRCTL, _TGKILL, _OPENAT, _MKDIRAT, _PRLIMIT = 83, 85, 157, 234, 257, 258, 302
 _CLONE_THREAD, _CLONE_NEW = 0x00010000, 0x7E020000
 _CREATES = os.O_CREAT | 0o20000000  # with O_TMPFILE's own bit
@@ -134,13 +135,12 @@ def _actions() -> dict[int, bytes]:
     }
 
 
-def _build() -> bytes:
+def _build(actions: dict[int, bytes]) -> bytes:
     """The filter, for a process whose id is `_OWN`.
 
     The kernel walks through it for every number of a call that there is when a program is put under it, so the calls are
     looked up by halving: half a millisecond per program less than a list.
     """
-    actions = _actions()
     ranges: list[tuple[int, bytes]] = []  # from this number on, this is done
     for number in range(max(*actions, _FIRST_NEW) + 2):
         otherwise = _answer(_ERRNO | (errno.ENOSYS if number >= _FIRST_NEW else errno.EPERM))
@@ -164,12 +164,22 @@ def _looked_up(ranges: list[tuple[int, bytes]]) -> bytes:
     return _instruction(_JGE, ranges[middle][0], 0, 1) + _instruction(_JUMP, length) + low + high
 
 
-_FILTER = bytearray(_build())
-_PLACES_OF_OWN = [at + 4 for at in range(0, len(_FILTER), 8) if _FILTER[at + 4 : at + 8] == struct.pack("<I", _OWN)]
-#: As the kernel takes it; made here, once, for every child that will be forked.
-_PROGRAM = struct.pack(
-    "<HxxxxxxQ", len(_FILTER) // 8, ctypes.addressof((ctypes.c_char * len(_FILTER)).from_buffer(_FILTER))
-)
+def _prepared(actions: dict[int, bytes]) -> tuple[bytearray, list[int], bytes]:
+    """The filter, the places of the process id in it, and both as the kernel takes them."""
+    code = bytearray(_build(actions))
+    places = [at + 4 for at in range(0, len(code), 8) if code[at + 4 : at + 8] == struct.pack("<I", _OWN)]
+    address = ctypes.addressof((ctypes.c_char * len(code)).from_buffer(code))
+    return code, places, struct.pack("<HxxxxxxQ", len(code) // 8, address)
+
+
+#: Made here, once, for every child that will be forked.
+_FILTER, _PLACES_OF_OWN, _PROGRAM = _prepared(_actions())
+
+
+def allow_exec() -> None:
+    """From now on children may become another program (`execve` makes no process); which files, is for Landlock to say."""
+    global _FILTER, _PLACES_OF_OWN, _PROGRAM
+    _FILTER, _PLACES_OF_OWN, _PROGRAM = _prepared({**_actions(), _EXECVE: _answer(_ALLOW), _EXECVEAT: _answer(_ALLOW)})
 
 
 def install() -> int:

@@ -229,6 +229,18 @@ class GradeResult:
         return self.end.outcome is Outcome.EXITED and self.num_passed == self.num_tests > 0
 
 
+class ProgramRunner(Protocol):
+    """Runs whole programs with input and output: as much as a sandbox of another language or machine can do."""
+
+    def run(self, program: str, stdin: bytes | str = b"", limits: Limits = DEFAULT_LIMITS) -> RunResult:
+        """Runs a program with `stdin` as its standard input; failures of ours are `Outcome.SANDBOX_FAILURE`."""
+        ...
+
+    def close(self) -> None:
+        """Ends everything that was started. Idempotent."""
+        ...
+
+
 @runtime_checkable
 class Sandbox(Protocol):
     """Runs untrusted Python programs. Safe to share between threads, not between processes: a fork needs its own.

@@ -13,12 +13,19 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+import torch
+from accelerate import PartialState
+from accelerate.utils import gather
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from reasoning_rl.progress import StageProgress
 from reasoning_rl.run_dir import RunDir, append_jsonl
+from reasoning_rl.trl_bridge.throughput import peak_memory, rates
 
 logger = logging.getLogger(__name__)
+
+#: Two signals this close are one Ctrl-C: torchrun hands on the one that the terminal has sent to its processes already.
+_SAME_CTRL_C_S = 1.0
 
 _SHOWN = {
     "reward": ("reward", "{:.3f}"),
@@ -29,16 +36,45 @@ _SHOWN = {
 }
 
 
-class Metrics(TrainerCallback):
-    """Appends every logged step to `metrics.jsonl` and shows the figures that people look for."""
+#: Parts of a step that are timed where they happen; what is left of it is the update.
+_PHASES = ("sync", "rollout", "reward", "logprobs")
 
-    def __init__(self, run_dir: RunDir, stage: str, kind: str, progress: StageProgress, accuracy: str | None) -> None:
+
+class Metrics(TrainerCallback):
+    """Adds rates and memory to every logged step, appends it to `metrics.jsonl` and shows the figures that people look for.
+
+    Put it before the trackers' callbacks, which then report what it adds too.
+
+    Args:
+        peak: TFLOP/s of all devices together, where known.
+    """
+
+    def __init__(
+        self,
+        run_dir: RunDir,
+        stage: str,
+        kind: str,
+        progress: StageProgress,
+        accuracy: str | None,
+        peak: float | None = None,
+    ) -> None:
         self.run_dir, self.stage, self.kind, self.progress, self.accuracy = run_dir, stage, kind, progress, accuracy
-        self._started = self._last_step = time.monotonic()
+        self.peak = peak
+        self._started = self._step_started = time.monotonic()
         self._last_tokens: float = 0.0
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self._last_tokens = state.num_input_tokens_seen  # of a resumed stage
+
+    def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self._step_started = time.monotonic()  # not when the last one was logged: a checkpoint may lie in between
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self.progress.set(state.global_step)
+
+    def on_sampled(self, num_sampled: int, num_completions: int, tokens_per_s: float) -> None:
+        """Shows how far the sampling of a step is."""
+        self.progress.show({"sampled": f"{num_sampled}/{num_completions}", "tok/s": f"{tokens_per_s:.0f}"})
 
     def on_log(
         self,
@@ -51,6 +87,8 @@ class Metrics(TrainerCallback):
         if not state.is_world_process_zero or not logs or "loss" not in logs:
             return
         now = time.monotonic()
+        logs |= self._times(logs, now - self._step_started)
+        logs |= rates(logs, self.peak) | peak_memory()
         row = {
             "stage": self.stage,
             "kind": self.kind,
@@ -58,7 +96,6 @@ class Metrics(TrainerCallback):
             "elapsed_s": round(now - self._started, 3),
             **{key: _finite(value) for key, value in logs.items()},
         }
-        row |= self._times(row, now)
         append_jsonl(self.run_dir.metrics, [row])
         names = {key.format(accuracy=self.accuracy): shown for key, shown in _SHOWN.items()}
         self.progress.set(
@@ -66,13 +103,12 @@ class Metrics(TrainerCallback):
             {name: form.format(row[key]) for key, (name, form) in names.items() if isinstance(row.get(key), float)},
         )
 
-    def _times(self, row: dict[str, Any], now: float) -> dict[str, float]:
-        """Step time, what is left of it for the update, and completion tokens per second."""
-        step_s, self._last_step = now - self._last_step, now
-        others = sum(row.get(f"time/{phase}_s") or 0.0 for phase in ("sync", "rollout", "reward"))
+    def _times(self, logs: dict[str, Any], step_s: float) -> dict[str, float]:
+        """Step time, what is left of it for the update, and prompt and completion tokens per second."""
+        others = sum(logs.get(f"time/{phase}_s") or 0.0 for phase in _PHASES)
         times = {"time/step_s": round(step_s, 3), "time/update_s": round(max(0.0, step_s - others), 3)}
-        tokens = row.get("num_tokens") or 0.0
-        if tokens:
+        tokens = logs.get("num_tokens") or 0.0
+        if tokens and step_s:
             times["tokens_per_s"] = round((tokens - self._last_tokens) / step_s, 1)
             self._last_tokens = tokens
         return times
@@ -81,11 +117,13 @@ class Metrics(TrainerCallback):
 class SaveOnInterrupt(TrainerCallback):
     """First Ctrl-C: finish the step, save, stop. Second: stop at once.
 
-    Use as a context manager around `trainer.train()`; `interrupted` says afterwards whether it happened.
+    Use as a context manager around `trainer.train()`; `stopped` says afterwards whether the run was stopped after a step.
+    All processes stop after the same step, whichever of them the signal reached first.
     """
 
     def __init__(self) -> None:
-        self.interrupted = False
+        self.stopped = False
+        self._asked_at: float | None = None
         self._previous: Callable[[int, FrameType | None], Any] | int | None = None
 
     def __enter__(self) -> SaveOnInterrupt:
@@ -96,14 +134,37 @@ class SaveOnInterrupt(TrainerCallback):
         signal.signal(signal.SIGINT, self._previous)
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
-        if self.interrupted:
+        now = time.monotonic()
+        if self._asked_at is not None:
+            if now - self._asked_at < _SAME_CTRL_C_S:
+                return
             raise KeyboardInterrupt
-        self.interrupted = True
+        self._asked_at = now
         logger.warning("interrupted: finishing this step and saving; press Ctrl-C again to stop at once")
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        if self.interrupted and state.global_step < state.max_steps:
-            control.should_save = control.should_training_stop = True
+        if _on_any_process(self._asked_at is not None):
+            self.stopped = control.should_save = control.should_training_stop = True
+
+
+class NothingLeft(Exception):  # noqa: N818 - not an error
+    """The checkpoint that a stage resumed from was its last."""
+
+
+class StopBeforeFirst(TrainerCallback):
+    """Raises `NothingLeft` once a checkpoint of the last step is loaded. Where that step lies within an epoch, transformers
+    5.17 would train one more."""
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if state.global_step >= state.max_steps > 0:
+            raise NothingLeft
+
+
+def _on_any_process(flag: bool) -> bool:
+    state = PartialState()
+    if state.num_processes == 1:
+        return flag
+    return bool(gather(torch.tensor([float(flag)], device=state.device)).sum() > 0)  # pyright: ignore
 
 
 def _finite(value: Any) -> Any:

@@ -11,7 +11,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,13 +26,23 @@ from trl.trainer.utils import ensure_master_addr_port
 
 from reasoning_rl.errors import EngineError
 from reasoning_rl.recipe import Recipe
+from reasoning_rl.trl_bridge import lora_layers
+from reasoning_rl.trl_bridge.streaming import RolloutStream
 from reasoning_rl.trl_bridge.weights import merged_tensors
 
 logger = logging.getLogger(__name__)
 
-# Warnings at every start and sync that name nothing to act on; load_weights does its own, stricter check.
-for _name in ("v1.worker.cpu_worker", "model_executor.model_loader.reload.layerwise", "utils.torch_utils"):
-    logging.getLogger(f"vllm.{_name}").setLevel(logging.ERROR)
+# Modules of vLLM that warn at every start or sync of what is meant so; load_weights does its own, stricter check.
+_CHATTERING = (
+    "config.vllm",
+    "model_executor.model_loader.reload.layerwise",
+    "platforms.cpu",
+    "utils.torch_utils",
+    "v1.worker.cpu_worker",
+)
+
+#: Gets the position of a completion in its batch and its token ids, as soon as it is finished.
+OnFinished = Callable[[int, list[int]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +65,8 @@ class Engine:
         assert is_vllm_available()
         from vllm import LLM
 
+        for name in _CHATTERING:  # after the import, which sets all levels of vLLM anew
+            logging.getLogger(f"vllm.{name}").setLevel(logging.ERROR)
         state = PartialState()
         arguments: dict[str, Any] = {
             "model": folder,
@@ -71,9 +83,14 @@ class Engine:
                 self.llm = LLM(**arguments)
         except (ValueError, RuntimeError, TypeError) as error:
             raise EngineError(f"vllm: the engine does not start with {recipe.vllm}: {error}") from error
+        #: Whether requests can be followed one by one; not where several processes share an engine's step.
+        self.can_stream: bool = self.llm.llm_engine.vllm_config.parallel_config.world_size == 1
         #: Names of the weights that every sync must bring; of a hub id they are known from the first sync on.
         self._weight_names = frozenset(name for _, name in _names_in(Path(folder)))
+        #: How many times weights were loaded, so that who has pushed a part of them knows whether the rest still stands.
+        self.num_reloads = 0
         self.max_model_len: int = self.llm.llm_engine.model_config.max_model_len
+        self.max_num_seqs: int = self.llm.llm_engine.vllm_config.scheduler_config.max_num_seqs
         logger.info(
             "vLLM engine started in %.0f s (context %d tokens)", time.perf_counter() - start, self.max_model_len
         )
@@ -91,6 +108,7 @@ class Engine:
         start = time.perf_counter()
         runner: Any = self.llm.llm_engine.model_executor.driver_worker.model_runner  # pyright: ignore
         sent: set[str] = set()
+        self.num_reloads += 1
         runner.reload_weights(weights_iterator=_remember_names(tensors, sent))
         _refresh_tied_head(runner.get_model(), self.llm.llm_engine.model_config.hf_text_config)
         self.llm.reset_prefix_cache()
@@ -102,6 +120,18 @@ class Engine:
                 "sample a stale policy"
             )
         return time.perf_counter() - start
+
+    def push_layers(self, targets: list[lora_layers.Target]) -> float:
+        """Updates the layers that an adapter changes, all others being what they were; returns the seconds taken."""
+        start = time.perf_counter()
+        lora_layers.push(targets)
+        self.llm.reset_prefix_cache()
+        return time.perf_counter() - start
+
+    def plan_layers(self, policy: nn.Module) -> list[lora_layers.Target] | str:
+        """See `lora_layers.plan`."""
+        runner: Any = self.llm.llm_engine.model_executor.driver_worker.model_runner  # pyright: ignore
+        return lora_layers.plan(policy, runner.get_model(), bool(self.llm.llm_engine.model_config.enforce_eager))
 
     def load_folder(self, folder: Path) -> float:
         """Replaces the engine's weights by those of a saved policy."""
@@ -116,22 +146,47 @@ class Engine:
         temperature: float = 1.0,
         top_p: float = 1.0,
         on_progress: Callable[[int], None] | None = None,
+        on_finished: OnFinished | None = None,
     ) -> list[list[SampledCompletion]]:
-        """`num_samples` completions for each prompt (token ids), in order. `on_progress` gets the number just finished."""
+        """`num_samples` completions for each prompt (token ids), in order.
+
+        `on_progress` gets the number just finished; `on_finished` each completion as it is finished, at
+        `number of its prompt × num_samples + number of its sample`.
+        """
         from vllm import SamplingParams
 
-        parameters = SamplingParams(
-            n=num_samples, temperature=temperature, top_p=top_p, max_tokens=max_tokens, logprobs=0
-        )
-        self.llm.enqueue([{"prompt_token_ids": p} for p in prompts], sampling_params=parameters, use_tqdm=False)
-        finished: dict[int, list[SampledCompletion]] = {}
-        while self.llm.llm_engine.has_unfinished_requests():
-            for output in self.llm.llm_engine.step():
-                if output.finished:
-                    finished[int(output.request_id)] = [_sampled(completion) for completion in output.outputs]  # pyright: ignore
-                    if on_progress:
-                        on_progress(num_samples)
-        return [finished[request] for request in sorted(finished)]
+        def hand_on(position: int, token_ids: list[int]) -> None:
+            if on_finished:
+                on_finished(position, token_ids)
+            if on_progress:
+                on_progress(1)
+
+        parameters = SamplingParams(temperature=temperature, top_p=top_p, max_tokens=max_tokens, logprobs=0)
+        requests = [{"prompt_token_ids": prompt} for prompt in prompts for _ in range(num_samples)]
+        sampled = [_sampled(output.outputs[0]) for output in self.run(requests, parameters, hand_on)]
+        return [sampled[start : start + num_samples] for start in range(0, len(sampled), num_samples)]
+
+    def run(self, requests: Sequence[Any], parameters: Any, on_finished: OnFinished) -> list[Any]:
+        """What `LLM.generate` returns for single samples, in order, with each handed on as soon as it is finished.
+
+        The engine takes the same steps on the same batches. When anything goes wrong, Ctrl-C included, no request is left.
+        """
+        engine = self.llm.llm_engine
+        first = self.llm.request_counter.counter
+        request_ids = self.llm.enqueue(requests, sampling_params=parameters, use_tqdm=False)
+        outputs: dict[int, Any] = {}
+        try:
+            while engine.has_unfinished_requests():
+                for output in engine.step():
+                    if output.finished:
+                        position = int(output.request_id) - first
+                        outputs[position] = output
+                        on_finished(position, list(output.outputs[0].token_ids))  # pyright: ignore
+        except BaseException:
+            with suppress(Exception):  # after a Ctrl-C in the middle of a step vLLM may be past even this
+                engine.abort_request(request_ids, internal=True)
+            raise
+        return [outputs[position] for position in range(len(request_ids))]
 
     def score(self, prompts: Sequence[list[int]], completions: Sequence[list[int]]) -> list[list[float]]:
         """The engine's log-probs of given completions, each token given all before it; for tests of the weight sync."""
@@ -154,12 +209,17 @@ class EngineGeneration(VLLMGeneration):
     """TRL's generation backend on an engine that is already running.
 
     Overrides where the engine comes from, how weights are named and how they are pushed; sampling is TRL's own.
-    `seconds` collects the time of the current step by phase.
+    `seconds` collects the time of the current step by phase. With a `stream`, completions are handed on one by one.
     """
+
+    stream: RolloutStream | None = None
 
     def __init__(self, engine: Engine, model: nn.Module, accelerator: Accelerator, **kwargs: Any) -> None:
         self.engine = engine
         self.seconds = {"sync": 0.0, "rollout": 0.0}
+        self.pushes_layers = True
+        self._targets: list[lora_layers.Target] = []
+        self._reload = -1
         super().__init__(model=model, accelerator=accelerator, mode="colocate", **kwargs)  # pyright: ignore
 
     def _init_vllm(self) -> None:
@@ -173,10 +233,23 @@ class EngineGeneration(VLLMGeneration):
             yield from merged_tensors(self.model, self._dist)
 
     def sync_weights(self) -> None:
-        self.seconds["sync"] += self.engine.load_weights(self._iter_named_params())
+        """Everything the first time, and whenever another has loaded weights since; otherwise what the adapter changes."""
+        if self._targets and self._reload == self.engine.num_reloads:
+            self.seconds["sync"] += self.engine.push_layers(self._targets)
+            return
+        planned = self.engine.plan_layers(self.model) if self.pushes_layers else "it is switched off"
+        targets = [] if isinstance(planned, str) else planned
+        with lora_layers.compared(targets) as same:
+            self.seconds["sync"] += self.engine.load_weights(self._iter_named_params())
+        self._targets, self._reload = targets if len(same) == len(targets) else [], self.engine.num_reloads
+        if not self._targets:
+            logger.debug("every weight is reloaded: %s", planned if isinstance(planned, str) else "another layout")
 
     def generate(self, *args: Any, **kwargs: Any) -> tuple:
         start = time.perf_counter()
+        if self.stream:
+            self.stream.start()
+            self.llm = OneByOne(self.engine, self.stream.hand_on)
         try:
             return super().generate(*args, **kwargs)
         finally:
@@ -186,6 +259,18 @@ class EngineGeneration(VLLMGeneration):
         """The seconds since the last call, by phase."""
         taken, self.seconds = self.seconds, dict.fromkeys(self.seconds, 0.0)
         return taken
+
+
+@dataclass(frozen=True, slots=True)
+class OneByOne:
+    """What TRL's generation backend takes for vLLM: answers like `LLM.generate` and hands finished completions on."""
+
+    engine: Engine
+    on_finished: OnFinished
+
+    def generate(self, prompts: Sequence[Any], sampling_params: Any, use_tqdm: bool) -> list[Any]:
+        """See `Engine.run`."""
+        return self.engine.run(prompts, sampling_params, self.on_finished)
 
 
 @contextmanager

@@ -120,7 +120,8 @@ class _KeptLogits(torch.autograd.Function):
                 d_z.sub_(log_p.add_(entropy[rows, None]).mul_(p).mul_(grad_entropy[rows, None].float()))
             gradient[rows] = d_z.mul_(ctx.scale).to(gradient.dtype)
         wants_hidden, wants_weight = ctx.needs_input_grad[:2]
-        d_hidden = (gradient @ weight.to(ctx.dtype)).to(ctx.hidden_dtype) if wants_hidden else None
+        with utils.maybe_gather_lm_head_ctx(weight):  # ZeRO-3 has taken it apart since the forward pass
+            d_hidden = (gradient @ weight.to(ctx.dtype)).to(ctx.hidden_dtype) if wants_hidden else None
         d_weight = (gradient.t() @ inputs).to(weight.dtype) if wants_weight else None
         return d_hidden, d_weight, None, None, None
 

@@ -6,9 +6,12 @@ Reads distribution metadata only, so that a missing package is one sentence and 
 from __future__ import annotations
 
 import importlib.util
+import os
+import shutil
 from importlib import metadata
 
 from reasoning_rl.errors import MissingExtraError
+from reasoning_rl.processes import processes
 from reasoning_rl.recipe import Recipe
 from reasoning_rl.upstream import installed_version
 
@@ -19,16 +22,29 @@ def require_training_stack(recipe: Recipe) -> None:
     """Refuses to go on without the packages that the stages of a recipe need.
 
     Raises:
-        MissingExtraError: a package is missing, torch and vLLM are builds for different devices, or CUDA builds of
+        MissingExtraError: a package is missing (DeepSpeed too, when it joins the processes), torch and vLLM are builds for different devices, or CUDA builds of
             torchvision and its like would break the import of transformers.
     """
     needed = ["torch", "trl", "transformers", "peft", "accelerate", "datasets"]
     missing = [package for package in needed if importlib.util.find_spec(package) is None]
     if missing:
         raise MissingExtraError(f"training needs {', '.join(missing)}; pip install 'reasoning-rl[train,vllm]'")
+    if processes(recipe.launch).backend == "DEEPSPEED":
+        _require_deepspeed()
     if any(stage.kind in ("grpo", "eval") for stage in recipe.stages):
         _require_vllm()
     _refuse_cuda_vision_wheels()
+
+
+def _require_deepspeed() -> None:
+    if importlib.util.find_spec("deepspeed") is None:
+        raise MissingExtraError("launch: DeepSpeed is to join the processes; pip install 'reasoning-rl[deepspeed]'")
+    compiler = os.environ.get("CXX", "c++")
+    if _is_cpu_torch() and shutil.which(compiler) is None:
+        raise MissingExtraError(
+            f"launch: DeepSpeed compiles its communication on a CPU and finds no C++ compiler ({compiler}); install g++, or "
+            "run without a launch.config_file of DeepSpeed"
+        )
 
 
 def _require_vllm() -> None:

@@ -14,10 +14,22 @@ from typing import Any, Protocol
 from accelerate.utils import gather_object
 
 from reasoning_rl.api import Message, Sample
+from reasoning_rl.early_grading import EarlyGrading, GradingTime
 from reasoning_rl.errors import ScoringError
+from reasoning_rl.grading import Grader
 from reasoning_rl.parsing import split_completion
 from reasoning_rl.recipe import Recipe
 from reasoning_rl.scoring import ScoredSample, refuse_broken_grading, verdict_rates
+
+#: Metrics of a step, and the counters of `Grader.stats` that each adds up.
+COUNTS = {
+    "grading/scores_made": ("scores",),
+    "grading/scores_shared": ("hits", "joined"),
+    "grading/kills": ("kills",),
+    "grading/crashes": ("crashes",),
+    "grading/out_of_memory": ("out_of_memory",),
+    "time/graders_busy_s": ("busy_s",),
+}
 
 
 class Scorer(Protocol):
@@ -28,6 +40,8 @@ class Scorer(Protocol):
 
 class CombinedReward:
     """Scores a local batch: completions in, totals out (`None` for a void row).
+
+    `early` takes completions before the batch is asked for; `None` when the recipe or the scorer does without.
 
     Args:
         rewards: scores the completions with the rewards of the run.
@@ -41,8 +55,12 @@ class CombinedReward:
         self.rewards = rewards
         self.recipe = recipe
         self.eos_ids = eos_ids
+        self.early: EarlyGrading | None = None
+        if recipe.scoring.stream and isinstance(rewards, Grader) and rewards.num_workers:
+            self.early = EarlyGrading(rewards)
         self.last: list[tuple[Sample, ScoredSample]] = []
         self.seconds = 0.0
+        self._counts: dict[str, float] = {}
 
     def __call__(
         self,
@@ -61,12 +79,23 @@ class CombinedReward:
                 prompts, completions, completion_ids, row, row_id, strict=True
             )
         ]
-        scored = score_on_all_ranks(self.rewards, samples, self.recipe.scoring.max_abstain_fraction)
+        scored = self.score(samples)
         if log_metric:
             _log(scored, log_metric)
         self.last = list(zip(samples, scored, strict=True))
         self.seconds += time.perf_counter() - start
         return [item.total for item in scored]
+
+    def start(
+        self, position: int, prompt: Sequence[Message], text: str, token_ids: Sequence[int], row: str, row_id: str
+    ) -> None:
+        """Starts grading one completion of the batch that is asked for later; arguments as in a call, one of each."""
+        assert self.early
+        self.early.start(position, self.sample(prompt, text, token_ids, json.loads(row), row_id))
+
+    def score(self, samples: Sequence[Sample]) -> list[ScoredSample]:
+        """Scores of the local batch; see `score_on_all_ranks`."""
+        return score_on_all_ranks(self.early or self.rewards, samples, self.recipe.scoring.max_abstain_fraction)
 
     def sample(
         self, prompt: Sequence[Message], text: str, token_ids: Sequence[int], row: dict[str, Any], row_id: str
@@ -80,6 +109,21 @@ class CombinedReward:
         """The seconds spent here since the last call."""
         taken, self.seconds = self.seconds, 0.0
         return taken
+
+    def take_counts(self) -> dict[str, float]:
+        """What the grading processes of all ranks did since the last call; see `COUNTS`. All ranks must call it."""
+        if not isinstance(self.rewards, Grader):
+            return {}
+        now = self.rewards.stats()
+        counts = {name: sum(now.get(key, 0.0) for key in keys) for name, keys in COUNTS.items()}
+        since = {name: count - self._counts.get(name, 0.0) for name, count in counts.items()}
+        self._counts = counts
+        everywhere: list[dict[str, float]] = gather_object([since])
+        return {name: sum(one[name] for one in everywhere) for name in COUNTS}
+
+    def take_grading_time(self) -> GradingTime | None:
+        """What of the grading since the last call was hidden; `None` when nothing starts early."""
+        return self.early.take_time() if self.early else None
 
 
 def score_on_all_ranks(rewards: Scorer, samples: Sequence[Sample], max_abstain_fraction: float) -> list[ScoredSample]:
@@ -131,5 +175,7 @@ def _log(scored: Sequence[ScoredSample], log_metric: Callable[[str, float], None
         present = [value for value in values if value is not None]
         # TRL averages over ranks, so a rank without a single score must log a number too.
         log_metric(f"rewards/{name}/mean", sum(present) / len(present) if present else 0.0)
+        log_metric(f"rewards/{name}/abstained", sum(s.scores[name].verdict.is_our_fault for s in scored) / len(scored))
+        log_metric(f"time/rewards/{name}_s", sum(s.seconds[name] for s in scored) / len(scored))
         for verdict, rate in rates.items():
             log_metric(f"verdicts/{name}/{verdict}", rate)

@@ -6,6 +6,7 @@ in the recipe's `savings` section.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -53,12 +54,17 @@ def equal_totals(totals: Sequence[float | None], group_size: int) -> list[bool]:
 
 
 def trained_rows(inputs: Mapping[str, Any]) -> torch.Tensor:
-    """Indices of the rows that move the policy: a non-zero advantage and at least one unmasked token. At least one row,
-    so that every rank runs a forward and a backward pass."""
-    mask = inputs["completion_mask"]
-    moves = (inputs["advantages"] != 0) & (mask.sum(dim=1) > 0)
-    rows = moves.nonzero(as_tuple=True)[0]
-    return rows if rows.numel() else torch.zeros(1, dtype=torch.long, device=mask.device)
+    """Indices of the rows that move the policy: a non-zero advantage and at least one unmasked token."""
+    moves = (inputs["advantages"] != 0) & (inputs["completion_mask"].sum(dim=1) > 0)
+    return moves.nonzero(as_tuple=True)[0]
+
+
+def zero_loss(model: nn.Module) -> torch.Tensor:
+    """A loss of 0 whose gradient is 0 for every trained parameter, not none at all: an optimiser with momentum moves on."""
+    return (
+        torch.stack([parameter.sum().float() for parameter in model.parameters() if parameter.requires_grad]).sum()
+        * 0.0
+    )
 
 
 def select_rows(inputs: Mapping[str, Any], rows: torch.Tensor) -> dict[str, Any]:
@@ -77,6 +83,42 @@ def select_rows(inputs: Mapping[str, Any], rows: torch.Tensor) -> dict[str, Any]
         if isinstance(value, torch.Tensor) and value.dim() == 2 and value.size(1) == width and "prompt" not in key:
             kept[key] = value[:, :completion_length]  # padded on the right
     return kept
+
+
+def whole_groups(batches: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The micro-batches of one optimiser step with their rows sorted: completions of a prompt beside each other, short
+    ones first, idle ones last. The sum of the losses stays as it is where each of them is a sum or a mean over equally
+    many rows; TRL shuffles the rows, so that no packed row finds a prompt twice."""
+    sizes = [batch["completion_mask"].size(0) for batch in batches]
+    rows = {key: _joined([batch[key] for batch in batches]) for key in batches[0]}
+    length = rows["completion_mask"].sum(dim=1)
+    is_idle = (rows["advantages"] == 0) | (length == 0)
+    prompts = [
+        tuple(ids[mask].tolist()) for ids, mask in zip(rows["prompt_ids"], rows["prompt_mask"].bool(), strict=True)
+    ]
+    order = sorted(range(sum(sizes)), key=lambda row: (bool(is_idle[row]), prompts[row], int(length[row])))
+    ends = itertools.accumulate(sizes)
+    parts = [order[end - size : end] for size, end in zip(sizes, ends, strict=True)]
+    return [{key: _picked(value, part) for key, value in rows.items()} for part in parts]
+
+
+def are_cut_freely(loss_type: str, batches: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether micro-batches may be cut in another way. Losses that are means over the rows of a micro-batch leave out rows that
+    could not be scored, so that those have to stay where TRL's shuffle put them."""
+    return loss_type in _GLOBAL_NORMALISER or all(bool(batch["scored"].all()) for batch in batches if "scored" in batch)
+
+
+def _joined(values: Sequence[Any]) -> Any:
+    first = values[0]
+    if isinstance(first, torch.Tensor) and first.dim():
+        return torch.cat(list(values))
+    return [item for value in values for item in value] if isinstance(first, list) else first
+
+
+def _picked(value: Any, rows: list[int]) -> Any:
+    if isinstance(value, torch.Tensor) and value.dim():
+        return value[torch.tensor(rows, device=value.device)]
+    return [value[row] for row in rows] if isinstance(value, list) else value
 
 
 def loss_scale(loss_type: str, inputs: Mapping[str, Any], kept: Mapping[str, Any]) -> float:

@@ -6,15 +6,18 @@ stages and the summary belong to `train`.
 
 from __future__ import annotations
 
+import contextlib
 import json
-import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import PartialState
+from accelerate.state import AcceleratorState
 from accelerate.utils import gather_object
 from datasets import Dataset
 from peft import PeftModel
@@ -22,22 +25,26 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 from transformers.trainer_callback import PrinterCallback
 from trl.distributed import DistributedBackend
 
+from reasoning_rl.api import Sample
 from reasoning_rl.data import Row
 from reasoning_rl.evals.intervals import accuracy
+from reasoning_rl.processes import processes
 from reasoning_rl.progress import StageProgress
 from reasoning_rl.recipe import Recipe, Stage
-from reasoning_rl.run_dir import RunDir, StageDir, append_jsonl
+from reasoning_rl.run_dir import RunDir, StageDir, append_jsonl, write_json
 from reasoning_rl.scoring import ScoredSample
 from reasoning_rl.trl_bridge.args import grpo_config, lora_config, sft_config
-from reasoning_rl.trl_bridge.callbacks import Metrics, SaveOnInterrupt
+from reasoning_rl.trl_bridge.callbacks import Metrics, NothingLeft, SaveOnInterrupt, StopBeforeFirst
+from reasoning_rl.trl_bridge.choosing import ChoosingTrainer
 from reasoning_rl.trl_bridge.engine import Engine
 from reasoning_rl.trl_bridge.lm_head import use_cpu_lm_head
 from reasoning_rl.trl_bridge.policy import eos_token_ids, load_policy, save_policy
 from reasoning_rl.trl_bridge.preflight import tokenize
-from reasoning_rl.trl_bridge.reward_func import CombinedReward, Scorer, ledger_row, score_on_all_ranks
+from reasoning_rl.trl_bridge.reward_func import CombinedReward, Scorer, ledger_row
 from reasoning_rl.trl_bridge.sft import PackedSFTTrainer
+from reasoning_rl.trl_bridge.throughput import peak_tflops
 from reasoning_rl.trl_bridge.trainer import ReasoningTrainer
-from reasoning_rl.trl_bridge.weights import merged_tensors, unwrapped
+from reasoning_rl.trl_bridge.weights import adapter_tensors, merged_tensors, unwrapped
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error
@@ -74,14 +81,17 @@ class StageInput:
 
 def run_sft(given: StageInput) -> dict[str, Any]:
     """Supervised fine-tuning on the completions of the rows; loss on the completion only (TRL's default)."""
-    use_cpu_lm_head()
+    _prepare_training()
     dataset = Dataset.from_list(
         [{"prompt": row.prompt, "completion": [{"role": "assistant", "content": row.completion}]} for row in given.rows]
     )
+    args = sft_config(
+        given.recipe, given.stage, given.folder.checkpoints
+    )  # first: it tells ZeRO-3 how to load the policy
     trainer = PackedSFTTrainer(
         packs=given.recipe.savings.pack_prompts,
         model=load_policy(given.policy, given.recipe.model),
-        args=sft_config(given.recipe, given.stage, given.folder.checkpoints),
+        args=args,
         train_dataset=dataset,
         processing_class=given.tokenizer,
         peft_config=lora_config(given.recipe, given.stage),
@@ -91,7 +101,7 @@ def run_sft(given: StageInput) -> dict[str, Any]:
 
 def run_grpo(given: StageInput) -> dict[str, Any]:
     """Reinforcement learning with group-relative advantages."""
-    use_cpu_lm_head()
+    _prepare_training()
     dataset = Dataset.from_list(
         [{"prompt": row.prompt, "row": json.dumps(row.columns), "row_id": row.row_id} for row in given.rows]
     )
@@ -99,13 +109,21 @@ def run_grpo(given: StageInput) -> dict[str, Any]:
     def write(rows: list[dict[str, Any]]) -> None:
         append_jsonl(given.run_dir.rollouts, [{"stage": given.stage.name, **row} for row in rows])
 
-    trainer = ReasoningTrainer(
-        engine=given.engine(given.policy),
+    engine = given.engine(given.policy)
+    args = grpo_config(
+        given.recipe, given.stage, given.folder.checkpoints
+    )  # first: it tells ZeRO-3 how to load the policy
+    sampling = given.recipe.sampling
+    choosing = {"sampling": sampling, "accuracy": given.recipe.accuracy_reward}
+    chooses = bool(sampling.refill_rounds or sampling.curriculum)
+    make: Callable[..., ReasoningTrainer] = partial(ChoosingTrainer, **choosing) if chooses else ReasoningTrainer
+    trainer = make(
+        engine=engine,
         reward=given.combined_reward(),
         on_rollouts=write,
         savings=given.recipe.savings,
         model=load_policy(given.policy, given.recipe.model),
-        args=grpo_config(given.recipe, given.stage, given.folder.checkpoints),
+        args=args,
         train_dataset=dataset,
         processing_class=given.tokenizer,
         peft_config=lora_config(given.recipe, given.stage),
@@ -122,6 +140,20 @@ def run_eval(given: StageInput) -> dict[str, Any]:
     state = PartialState()
     mine = list(given.rows)[state.process_index :: state.num_processes]
     prompts = tokenize(given.tokenizer, mine)
+
+    def sample(position: int, token_ids: list[int]) -> Sample:
+        row = mine[position // settings.num_samples]
+        text = str(given.tokenizer.decode(token_ids, skip_special_tokens=True))
+        return combined.sample(row.prompt, text, token_ids, dict(row.columns), row.row_id)
+
+    def finished(position: int, token_ids: list[int]) -> None:
+        nonlocal num_tokens
+        if combined.early and engine.can_stream:
+            combined.early.start(position, sample(position, token_ids))
+        num_tokens += len(token_ids)
+        bar.advance(1, {"tok/s": f"{num_tokens / (time.perf_counter() - started_at):.0f}"})
+
+    started_at, num_tokens = time.perf_counter(), 0
     with StageProgress(given.stage.name, len(mine) * settings.num_samples, "completions", enabled=given.is_main) as bar:
         groups = engine.generate(
             prompts,
@@ -129,20 +161,11 @@ def run_eval(given: StageInput) -> dict[str, Any]:
             max_tokens=settings.max_completion_length,
             temperature=settings.temperature,
             top_p=settings.top_p,
-            on_progress=bar.advance,
+            on_finished=finished,
         )
-    samples = [
-        combined.sample(
-            row.prompt,
-            str(given.tokenizer.decode(completion.token_ids, skip_special_tokens=True)),
-            completion.token_ids,
-            dict(row.columns),
-            row.row_id,
-        )
-        for row, group in zip(mine, groups, strict=True)
-        for completion in group
-    ]
-    local = score_on_all_ranks(given.rewards, samples, given.recipe.scoring.max_abstain_fraction)
+    completions = [completion for group in groups for completion in group]
+    samples = [sample(position, completion.token_ids) for position, completion in enumerate(completions)]
+    local = combined.score(samples)
     scored = gather_object(list(zip(samples, local, strict=True)))
     if given.is_main:
         given.folder.completions.unlink(missing_ok=True)
@@ -156,20 +179,34 @@ def last_checkpoint(folder: StageDir) -> Path | None:
     return max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
+def _prepare_training() -> None:
+    """What a trainer expects of its process. Accelerate keeps precision and DeepSpeed settings of the first trainer of a
+    process; each stage has its own."""
+    use_cpu_lm_head()
+    AcceleratorState._reset_state()
+
+
 def _train(given: StageInput, trainer: Trainer) -> dict[str, Any]:
     checkpoint = last_checkpoint(given.folder)
     resumed_at = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
     if given.is_main:
         given.run_dir.forget_after(given.stage.name, resumed_at)
+        write_json(given.folder.processes, asdict(processes(given.recipe.launch)))
     trainer.remove_callback(PrinterCallback)
     accuracy_name = given.recipe.eval.accuracy if given.recipe.eval else None
     total = trainer.args.max_steps if trainer.args.max_steps > 0 else _num_steps(trainer)
     with StageProgress(given.stage.name, total, "steps", enabled=given.is_main) as bar, SaveOnInterrupt() as interrupt:
-        metrics = Metrics(given.run_dir, given.stage.name, given.stage.kind, bar, accuracy_name)
-        trainer.add_callback(metrics)
+        peak = peak_tflops(given.recipe.run.peak_tflops)
+        peak = None if peak is None else peak * PartialState().num_processes
+        metrics = Metrics(given.run_dir, given.stage.name, given.stage.kind, bar, accuracy_name, peak)
+        trainer.callback_handler.callbacks.insert(0, metrics)  # before the trackers, so that they report what it adds
+        if isinstance(trainer, ReasoningTrainer) and trainer.stream:
+            trainer.stream.on_sampled = metrics.on_sampled
         trainer.add_callback(interrupt)
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    if interrupt.interrupted and trainer.state.global_step < trainer.state.max_steps:
+        trainer.add_callback(StopBeforeFirst())
+        with contextlib.suppress(NothingLeft):
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if interrupt.stopped:
         raise Interrupted
     _hand_on(given, trainer)
     return {"steps": trainer.state.global_step, "resumed_at": resumed_at}
@@ -184,16 +221,18 @@ def _hand_on(given: StageInput, trainer: Trainer) -> None:
     assert trainer.model is not None
     model: PreTrainedModel | PeftModel = trainer.accelerator.unwrap_model(trainer.model)  # pyright: ignore
     backend = DistributedBackend(trainer.accelerator)
-    tensors: dict[str, torch.Tensor] = {}
-    for name, tensor in merged_tensors(model, backend):
-        if given.is_main:
-            tensors[name] = tensor.to("cpu", copy=True)
+    tensors = _on_main(given, merged_tensors(model, backend))
+    adapter = _on_main(given, adapter_tensors(model, backend))
     if given.is_main:
         save_policy(given.folder.model, tensors, unwrapped(model), given.tokenizer)
-        if given.recipe.policy_of(given.stage) == "lora":
-            model.save_pretrained(str(given.folder.adapter))
-        shutil.rmtree(given.folder.checkpoints, ignore_errors=True)
+        if adapter:
+            model.save_pretrained(str(given.folder.adapter), state_dict=adapter)
     PartialState().wait_for_everyone()
+
+
+def _on_main(given: StageInput, tensors: Iterator[tuple[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Copies in main memory on the main process, nothing on the others, which take part in the gathering."""
+    return {name: tensor.to("cpu", copy=True) for name, tensor in tensors if given.is_main}
 
 
 def _summary(scored: Sequence[tuple[Any, ScoredSample]], accuracy_name: str) -> dict[str, Any]:

@@ -1,25 +1,35 @@
 """`ReasoningTrainer`: TRL's GRPOTrainer on the run's engine, with every rollout written down.
 
 The mathematics is TRL's. What it changes: the generation backend is an engine that is already running; after each rollout
-the completions, scores and advantages go to the ledger and the phase times to the metrics; and work that changes no
+the completions, scores and advantages go to the ledger and the phase times to the metrics; rows that could not be scored leave
+the loss (`void_rows`); and work that changes no
 gradient is left out (`savings`, pinned against TRL by tests/trl/test_savings.py).
 """
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from accelerate.utils import gather_object
+from accelerate.utils import DistributedType, gather_object
+from peft import PeftModel
 from trl import GRPOConfig, GRPOTrainer
 
 from reasoning_rl.recipe import Savings
 from reasoning_rl.trl_bridge import savings as exact
+from reasoning_rl.trl_bridge import void_rows
 from reasoning_rl.trl_bridge.engine import Engine, EngineGeneration
+from reasoning_rl.trl_bridge.frozen_weights import keep_casts
 from reasoning_rl.trl_bridge.packing import IGNORED, can_pack, pack
 from reasoning_rl.trl_bridge.reward_func import CombinedReward, ledger_row
+from reasoning_rl.trl_bridge.streaming import RolloutStream, obstacle
+from reasoning_rl.trl_bridge.throughput import StepMeter
 from reasoning_rl.trl_bridge.weights import unwrapped
+
+logger = logging.getLogger(__name__)
 
 
 class ReasoningTrainer(GRPOTrainer):
@@ -47,6 +57,10 @@ class ReasoningTrainer(GRPOTrainer):
         assert self.model is not None
         self.reward = reward
         self.on_rollouts = on_rollouts
+        savings = savings or Savings()
+        is_whole = not (self.is_deepspeed_enabled or self.is_fsdp_enabled or torch.accelerator.is_available())
+        if savings.keep_casts and is_whole and args.bf16 and isinstance(self.model, PeftModel):
+            keep_casts(self.model, torch.bfloat16)
         # With use_vllm the constructor would start an engine of its own; from here on the attributes are those that it
         # would have set (pinned by tests/trl/test_upstream_seams.py).
         self.use_vllm = True
@@ -67,20 +81,30 @@ class ReasoningTrainer(GRPOTrainer):
             generation_kwargs=args.generation_kwargs,
         )
 
-        savings = savings or Savings()
+        self.vllm_generation.pushes_layers = savings.push_layers
+        self.meter = StepMeter(unwrapped(self.model))
         self._skips_idle_rows = savings.skip_idle_rows and self._idle_rows_are_idle()
         self._reuses_logprobs = savings.reuse_logprobs and self._is_aligned()
         self._packs = savings.pack_prompts and can_pack(unwrapped(self.model).config)
+        self._sorts_rows = (
+            savings.whole_groups and self._is_aligned() and self._rows_add_up() and self.loss_type != "bnpo"
+        )
+        # Nothing outside this process waits for the passes of a micro-batch (DDP and DeepSpeed do).
+        self._runs_alone = self.accelerator.distributed_type == DistributedType.NO
         self._without_ratio: dict[str, Any] | None = None  # the micro-batch whose ratio is still to be computed
+        self.stream: RolloutStream | None = None
+        if reward.early and (reason := obstacle(engine.can_stream, self._tokenizer)):
+            logger.info("completions are graded after the last one is sampled: %s", reason)
+        elif reward.early:
+            self.stream = self.vllm_generation.stream = RolloutStream(reward, self._tokenizer)
+
+    def _rows_add_up(self) -> bool:
+        """Whether no row's part of the loss depends on the rows beside it."""
+        return not self._entropy_bonus_enabled and not self.aux_loss_enabled and self.top_entropy_quantile >= 1.0
 
     def _idle_rows_are_idle(self) -> bool:
         """Whether a row without advantage has no other way into the loss."""
-        return (
-            self.beta == 0.0
-            and not self._entropy_bonus_enabled
-            and not self.aux_loss_enabled
-            and self.top_entropy_quantile >= 1.0
-        )
+        return self.beta == 0.0 and self._rows_add_up()
 
     def _is_aligned(self) -> bool:
         """Whether the training forward pass sees the very weights that sampled, so that its log-probs are the old ones."""
@@ -89,7 +113,20 @@ class ReasoningTrainer(GRPOTrainer):
         assert self.model is not None
         return self.args.gradient_accumulation_steps % generate_every == 0 and not exact.has_dropout(self.model)
 
+    def _prepare_inputs(self, generation_batch: Any) -> Any:
+        before = self._buffered_inputs
+        inputs = super()._prepare_inputs(generation_batch)
+        batches = self._buffered_inputs
+        if batches is before or batches is None or len(batches) < 2 or not self._sorts_rows:
+            return inputs
+        if not exact.are_cut_freely(self.loss_type, batches):
+            return inputs
+        self._buffered_inputs = exact.whole_groups(batches)  # pyright: ignore[reportAttributeAccessIssue]
+        return self._buffered_inputs[self._step % len(batches)]
+
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        if self.stream:
+            self.stream.expect(inputs)
         correction = self.vllm_importance_sampling_correction
         # Without the correction TRL computes no old log-probs; the ratio follows in _get_per_token_logps_and_entropies.
         self.vllm_importance_sampling_correction = correction and not self._reuses_logprobs
@@ -98,8 +135,15 @@ class ReasoningTrainer(GRPOTrainer):
         finally:
             self.vllm_importance_sampling_correction = correction
         self._zero_equal_groups(output["advantages"])
+        self._leave_out_void_rows(output)
+        self.meter.add_useful(output["advantages"])
         self._record(output["advantages"].tolist())
         return output
+
+    def _generate(self, prompts: list[Any]) -> tuple[Any, ...]:
+        result = super()._generate(prompts)
+        self.meter.add_sampled(result[1])
+        return result
 
     def _zero_equal_groups(self, advantages: torch.Tensor) -> None:
         """Makes the advantages of groups without variance exactly 0 and logs the share of the others."""
@@ -111,11 +155,25 @@ class ReasoningTrainer(GRPOTrainer):
             start = self.accelerator.process_index * len(advantages)
             advantages[torch.tensor(equal[start : start + len(advantages)], device=advantages.device)] = 0.0
 
+    def _leave_out_void_rows(self, output: dict[str, Any]) -> None:
+        """Takes what could not be scored out of masks and normaliser, on all ranks together."""
+        is_void = [item.total is None for _, item in self.reward.last]
+        num_tokens = void_rows.leave_out(output, torch.tensor(is_void, device=output["completion_mask"].device))
+        gathered: Any = self.accelerator.gather(num_tokens)
+        output["num_items_in_batch"] = output["num_items_in_batch"] - gathered.sum()
+
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        inputs = void_rows.without(inputs)
         kept, scale = inputs, 1.0
         if self._skips_idle_rows:
-            kept = exact.select_rows(inputs, exact.trained_rows(inputs))
+            rows = exact.trained_rows(inputs)
+            if not rows.numel():
+                if self._runs_alone:
+                    return exact.zero_loss(model)
+                rows = torch.zeros(1, dtype=torch.long, device=rows.device)  # a pass of its own, as on the other ranks
+            kept = exact.select_rows(inputs, rows)
             scale = exact.loss_scale(self.loss_type, inputs, kept)
+        self.meter.add_trained(kept, only_useful=self._skips_idle_rows)
         needs_ratio = self.vllm_importance_sampling_correction and "importance_sampling_ratio" not in kept
         self._without_ratio = kept if needs_ratio else None
         return super()._compute_loss(model, kept) * scale
@@ -123,7 +181,12 @@ class ReasoningTrainer(GRPOTrainer):
     def _get_per_token_logps_and_entropies(
         self, model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, logits_to_keep: int, **kwargs: Any
     ) -> Any:
+        start = time.perf_counter()
         result = self._logps_and_entropies(model, input_ids, attention_mask, logits_to_keep, **kwargs)
+        if not torch.is_grad_enabled():  # old or reference log-probs, in a pass of their own
+            if torch.accelerator.is_available():
+                torch.accelerator.synchronize()
+            self.meter.add_seconds({"logprobs": time.perf_counter() - start})
         if self._without_ratio is not None:
             batch, self._without_ratio = self._without_ratio, None
             self._add_ratio(batch, result[0].detach())
@@ -176,14 +239,22 @@ class ReasoningTrainer(GRPOTrainer):
         )
         difference = (logprobs - sampling).abs()[mask.bool() & ~sampling.isnan()]
         ratio = batch["importance_sampling_ratio"]
+        local = torch.stack(
+            [
+                difference.mean(),  # NaN without a token, and left out of the means below
+                difference.max() if difference.numel() else difference.new_tensor(torch.nan),
+                ratio.mean(),
+            ]
+        )
+        gathered: Any = self.accelerator.gather(local.float())
+        mean, largest, ratio_mean = gathered.view(-1, 3).T.cpu()
         metrics = self._metrics["train"]
-        if difference.numel():
-            metrics["sampling/sampling_logp_difference/mean"].append(difference.mean().item())
-            metrics["sampling/sampling_logp_difference/max"].append(difference.max().item())
-        metrics["sampling/importance_sampling_ratio/mean"].append(ratio.mean().item())
+        metrics["sampling/sampling_logp_difference/mean"].append(mean.nanmean().item())
+        metrics["sampling/sampling_logp_difference/max"].append(largest.nan_to_num(0.0).max().item())
+        metrics["sampling/importance_sampling_ratio/mean"].append(ratio_mean.nanmean().item())
 
     def _record(self, advantages: list[float]) -> None:
-        """Writes the rollouts down and moves the phase times into the metrics."""
+        """Writes the rollouts down and takes over the phase times."""
         rows = [
             {"step": self.state.global_step, **ledger_row(sample, scored), "advantage": advantage}
             for (sample, scored), advantage in zip(self.reward.last, advantages, strict=True)
@@ -191,7 +262,15 @@ class ReasoningTrainer(GRPOTrainer):
         rows = gather_object(rows)
         if self.accelerator.is_main_process:
             self.on_rollouts(rows)
+        self.meter.add_seconds({**self.vllm_generation.take_seconds(), "reward": self.reward.take_seconds()})
         metrics = self._metrics["train"]  # evaluation is a stage of its own, never the trainer's
-        for phase, seconds in self.vllm_generation.take_seconds().items():
-            metrics[f"time/{phase}_s"].append(seconds)
-        metrics["time/reward_s"].append(self.reward.take_seconds())
+        for name, count in self.reward.take_counts().items():
+            metrics[name].append(count)
+        if grading := self.reward.take_grading_time():
+            metrics["time/grading_s"].append(grading.busy_s)
+            metrics["rewards/hidden_share"].append(grading.hidden_share)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if "loss" in logs:  # a step
+            logs |= self.meter.take()
+        super().log(logs, start_time)

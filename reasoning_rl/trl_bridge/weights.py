@@ -39,9 +39,19 @@ def merged_tensors(model: nn.Module, backend: DistributedBackend) -> Iterator[tu
             layer = (
                 adapted.get(name.removesuffix(".base_layer.weight")) if name.endswith(".base_layer.weight") else None
             )
-            with backend.gather_params([parameter, *(_adapter_parameters(layer) if layer else ())]):
-                tensor = parameter if layer is None else _merged(parameter, layer, name)
+            with backend.gather_params([parameter, *_adapter_parameters(layer)]):
+                tensor = merged_weight(parameter, layer, name)
                 yield plain_name(name), tensor.detach()
+
+
+def adapter_tensors(model: nn.Module, backend: DistributedBackend) -> Iterator[tuple[str, torch.Tensor]]:
+    """Name and tensor of every trained parameter of an adapter, named as PEFT does; nothing of a plain model. Collective
+    like `merged_tensors`."""
+    if isinstance(model, PeftModel):
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                with backend.gather_params([parameter]):
+                    yield name, parameter.detach()
 
 
 def plain_name(name: str) -> str:
@@ -56,17 +66,22 @@ def unwrapped(model: nn.Module) -> PreTrainedModel:
     return inner
 
 
-def _is_adapter(name: str) -> bool:
-    return ".lora_" in name
-
-
-def _adapter_parameters(layer: LoraLayer) -> list[nn.Parameter]:
+def _adapter_parameters(layer: object) -> list[nn.Parameter]:
+    """Those of a LoRA layer besides its base; none of any other."""
+    if not isinstance(layer, LoraLayer):
+        return []
     assert isinstance(layer, nn.Module)
     return [parameter for name, parameter in layer.named_parameters() if "lora_" in name]
 
 
-def _merged(weight: torch.Tensor, layer: LoraLayer, name: str) -> torch.Tensor:
-    """W + Σ s·B·A over the active adapters, summed in float32."""
+def merged_weight(weight: torch.Tensor, layer: object, name: str) -> torch.Tensor:
+    """W + Σ s·B·A over the active adapters, summed in float32, in W's dtype; W itself where there is no adapter.
+
+    Raises:
+        EngineError: the adapter of the layer `name` has no such sum.
+    """
+    if not isinstance(layer, LoraLayer):
+        return weight
     total = weight.float()
     for adapter in layer.active_adapters:
         if adapter not in layer.lora_A:
@@ -77,6 +92,12 @@ def _merged(weight: torch.Tensor, layer: LoraLayer, name: str) -> torch.Tensor:
             raise EngineError(f"{name}: DoRA and lora_bias have no W + s·B·A; remove them from the lora section")
         up, down = layer.lora_B[adapter].weight, layer.lora_A[adapter].weight
         assert isinstance(up, torch.Tensor) and isinstance(down, torch.Tensor)
-        delta = up.float() @ down.float()
-        total = total + layer.scaling[adapter] * (delta.T if getattr(layer, "fan_in_fan_out", False) else delta)
+        up, down = up.float(), down.float()
+        if getattr(layer, "fan_in_fan_out", False):
+            up, down = down.T, up.T
+        total = torch.addmm(total, up, down, alpha=layer.scaling[adapter])
     return total.to(weight.dtype)
+
+
+def _is_adapter(name: str) -> bool:
+    return ".lora_" in name

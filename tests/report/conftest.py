@@ -81,6 +81,7 @@ def grpo_rows(num_steps: int = 60, stage: str = "grpo") -> list[Row]:
                 "entropy": 0.9 * math.exp(-step / 60) + wobble / 3, "useful_group_share": max(0, 0.8 - step / 120),
                 "rewards/exact/mean": 0.5, "verdicts/exact/correct": 0.5, "time/sync_s": 1.1, "time/rollout_s": rollout,
                 "time/reward_s": 0.4, "time/update_s": update, "time/step_s": rollout + update + 2.0, "tokens_per_s": 900.0,
+                "sampled_tokens_per_s": 300.0 + 20 * wobble, "trained_tokens_per_s": 220.0,
             }
         )  # fmt: skip
     return rows

@@ -48,7 +48,7 @@ def test_rendered_page_has_sections_figures_and_escaped_text(
     dom = show(browser, write_report(finished_run), tmp_path / "profile", "--dump-dom")
     headings = [re.sub(r"<.*?>", "", heading) for heading in re.findall(r"<h2>(.*?)</h2>", dom, re.DOTALL)]
     assert headings == ["Eval stages", "Figures", "Completions", "Manifest", "Resolved recipe"]
-    assert len(re.findall(r"<svg [^>]*role=\"img\"", dom)) == 9
+    assert len(re.findall(r"<svg [^>]*role=\"img\"", dom)) == 10
     assert dom.count("<article") == 7
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in dom
     assert "<script" not in dom

@@ -25,7 +25,7 @@ MakeRun = Callable[..., RunDir]
 EVAL, SFT, GRPO = {"name": "before", "kind": "eval"}, {"name": "sft", "kind": "sft"}, {"name": "grpo", "kind": "grpo"}
 SECTIONS = ["Eval stages", "Figures", "Completions", "Manifest", "Resolved recipe"]
 PANELS = ["Accuracy per eval stage", "Reward", "Completion length", "Truncated completions", "Entropy", "Useful groups",
-          "Time per phase", "Minutes per stage"]  # fmt: skip
+          "Time per phase", "Tokens per second", "Minutes per stage"]  # fmt: skip
 
 
 class Page(html.parser.HTMLParser):
@@ -78,12 +78,18 @@ def test_finished_run_has_every_section_and_figure(finished_run: RunDir) -> None
     assert [heading for heading in page.headings if heading in SECTIONS] == SECTIONS
     assert [heading for heading in page.headings if heading in PANELS] == PANELS
     assert "SFT loss" in page.headings
-    assert page.tags.count("svg") == 9
+    assert page.tags.count("svg") == 10
     assert "accuracy 0.02 → 0.43 → 0.86 on 256 problems × 4 samples" in page.text
     assert "Nothing to show" not in page.text
     for shown in ("package:smollm2-135m-instruct", "arithmetic-135m", "0.390 – 0.470", "5.0 %", "run.seed=1", "trl 1.16.0",
                   "0123456789abcdef with uncommitted changes", '"num_generations": 8', "eval-3"):  # fmt: skip
         assert shown in page.text
+
+
+def test_prompts_per_step_only_where_they_are_chosen(make_run: MakeRun) -> None:
+    plain = write_report(make_run(metrics=[grpo(1, reward=0.5)])).read_text(encoding="utf-8")
+    chosen = write_report(make_run(metrics=[grpo(2, **{"prompts/sampled": 9.0})])).read_text(encoding="utf-8")
+    assert ["Prompts per step" in Page(text).headings for text in (plain, chosen)] == [False, True]
 
 
 def test_model_text_stays_text(finished_run: RunDir) -> None:
@@ -288,6 +294,15 @@ def test_length_figure_has_a_band_only_where_bounds_are_known() -> None:
     assert len(figures.length_figure(mean, [], []).axes[0].collections) == 0
     assert len(figures.length_figure(mean, [Segment("grpo", (1,), (1.0,))], [Segment("grpo", (1,), (9.0,))])
                .axes[0].collections) == 1  # fmt: skip
+
+
+def test_rates_figure_draws_what_is_known() -> None:
+    sampled = [Segment("grpo", (1, 2), (300.0, 310.0))]
+    legend = figures.rates_figure(sampled, []).axes[0].get_legend()
+    assert legend and [text.get_text() for text in legend.get_texts()] == ["sampled"]
+    ax = figures.rates_figure(sampled, [Segment("grpo", (2,), (200.0,))]).axes[0]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["sampled", "trained"]  # pyright: ignore
+    assert ax.get_ylim()[0] == 0
 
 
 @pytest.mark.parametrize(("num_steps", "num_bars"), [(1, 1), (120, 120), (121, 61), (3000, 120)])

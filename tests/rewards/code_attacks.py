@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from reasoning_rl.api import Completion, Sample, Score
+from reasoning_rl.sandbox import LocalSandbox
 from reasoning_rl_rewards.code_tests import CodeTests
 
 #: Column `tests` of each fixture.
@@ -470,5 +471,7 @@ if __name__ == "__main__":
     found_wrong = wrong_verdicts(table, None)
     from reasoning_rl_rewards.code_tests.sandboxes import shared_sandbox
 
-    used = shared_sandbox(None, (), LIMITED.scratch_mb).tier.name
+    sandbox = shared_sandbox("python", None, None, (), LIMITED.scratch_mb)
+    assert isinstance(sandbox, LocalSandbox)
+    used = sandbox.tier.name
     sys.stdout.write(json.dumps({"tier": used, "num_programs": len(table), "wrong": found_wrong}))

@@ -105,7 +105,7 @@ def host() -> Iterator[Host]:
 @pytest.fixture(scope="module", params=["T1", "T2"])
 def tier(request: pytest.FixtureRequest) -> str:
     try:
-        shared_sandbox(request.param, (), LIMITED.scratch_mb)
+        shared_sandbox("python", None, request.param, (), LIMITED.scratch_mb)
     except SandboxError as error:
         pytest.skip(str(error))
     assert wrong_verdicts([honest("honest function")], request.param) == []  # both jails are up from here on

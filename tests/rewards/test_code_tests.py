@@ -348,6 +348,19 @@ def test_the_prelude_stands_before_the_program() -> None:
     assert grade(future, tests, {"prelude": prelude}).value == 1
 
 
+@pytest.mark.parametrize("kind", ["Counter", "OrderedDict", "defaultdict"])
+def test_dicts_of_the_standard_library_are_dicts(kind: str) -> None:
+    """A word count is often returned as the `Counter` that it is; a class that derives from it is no plain data."""
+    load = f"from collections import {kind}\n"
+    fill = "def f(text):\n    d = {make}\n    d['a'] = text.count('a')\n    return d"
+    assert_code = {"type": "assert", "entry_point": "f", "code": "assert f('aab') == {'a': 2}"}
+    for tests in ([call("f", ["aab"], {"a": 2})], [assert_code]):
+        make = f"{kind}(int)" if kind == "defaultdict" else f"{kind}()"
+        assert grade(load + fill.format(make=make), tests).value == 1
+        own = f"{load}class Own({kind}):\n    __eq__ = lambda self, other: True\n"
+        assert "BadType" in grade(own + fill.format(make="Own()"), tests).detail["failed"]["reason"]
+
+
 def test_packages_must_be_asked_for() -> None:
     pytest.importorskip("numpy")
     tests = [call("f", [], 3)]
@@ -363,7 +376,7 @@ def test_packages_must_be_asked_for() -> None:
         ({"total_s": 1.0, "cpu_s": 2.0}, "total_s"),
         ({"float_tolerance": -1.0}, "float_tolerance"),
         ({"credit": "partial"}, "credit"),
-        ({"language": "cpp"}, "language"),
+        ({"language": "rust"}, "language"),
         ({"test": "x"}, "unknown option"),
     ],
 )

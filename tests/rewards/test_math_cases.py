@@ -1,19 +1,18 @@
 """`math_answer` on labelled cases and attacks, through real grading processes.
 
-The case files lie in `$REASONING_RL_CASES`, else in `../shared/cases` beside the checkout. Contested cases, whose label is a
+The case files lie where `math_rows` says. Contested cases, whose label is a
 matter of policy, count in no score.
 """
 
 from __future__ import annotations
 
-import json
-import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from math_rows import load
 
 from reasoning_rl.api import Verdict
 from reasoning_rl.grading import Grader
@@ -21,17 +20,6 @@ from reasoning_rl.plugins import resolve
 from reasoning_rl.recipe import Scoring
 from reasoning_rl.scoring import RewardSet, ScoredSample, WeightedReward
 from reasoning_rl.testing import make_sample
-
-FOLDER = Path(os.environ.get("REASONING_RL_CASES") or Path(__file__).parents[3] / "shared" / "cases")
-
-
-def load(name: str) -> list[dict[str, Any]]:
-    path = FOLDER / f"{name}.jsonl"
-    if not path.exists():
-        pytest.skip(f"{path} is not there")
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    assert len(rows) > 100
-    return rows
 
 
 @pytest.fixture(scope="module")

@@ -332,6 +332,43 @@ x\ge-3 | [-3,\infty)
 \cos(60^{\circ}) | 0.5
 n! | n(n-1)!
 \gcd(12,18) | 6
+5000000 | 5 million
+5 \text{ million dollars} | \$5,000,000
+\$5 \text{ million} | \$5{,}000{,}000
+24 | 2 \text{ dozen}
+(1011)_2 | 1011_2
+1011_{(2)} | 1011_2
+1011_{\text{two}} | 1011_2
+1100_{\text{base } 2} | 1100_2
+x < y | y > x
+x < y, y < z | x < y \text{ and } y < z
+|AB| = 5 | AB = 5
+-\infty < x < 3 | (-\infty, 3)
+a<b<c | c>b>a
+|z| \le 2 | [-2,2]
+(-\infty,-3)\cup(3,\infty) | |x|>3
+1 \le |x| < 2 | (-2,-1]\cup[1,2)
+x \geq 2 \text{ or } x \leq -2 | |x| \ge 2
+2:3 | 2 to 3
+1:2 | 1 \text{ to } 2
+\binom{5}{2} | {}_5C_2
+\binom{5}{2} | {}^5\mathrm{C}_2
+20 | {}_5P_2
+-\infty | \text{negative infinity}
+\infty | infinity
+0.75 | three quarters
+\frac13 | \text{one third}
+21 | twenty-one
+100 | one hundred
+3.14 | \approx 3.14
+12.3 | 12,3\text{ cm}
+1234567.89 | 1.234.567,89
+1234.5 | 1.234,5
+5 | \text{Answer: } 5
+\log 100 | 2
+\ln 5 | \log 5
+\log_{10} 5 | \log 5
+\neg p | \lnot p
 17 \bmod 5 | 2
 """
 
@@ -428,6 +465,35 @@ a_{10} | a_{11}
 5 | \cancel{6} 5
 7 | \frac{7}{0}
 \infty | -\infty
+5 \text{ million} | 5 \text{ thousand}
+\$5 \text{ million} | \$5 \text{ thousand}
+\$5 \text{ million} | \$5
+5 \text{ million people} | 5 \text{ thousand people}
+2 \text{ dozen} | 2 \text{ hundred}
+12 | 13m
+12 | 12m+1
+12\text{ g} | 12m
+|x|<2 | |x|<3
+|x|<2 | |x|>2
+|x|<2 | (0,2)
+|x|<2 | x<2
+|x| = 2 | x = 2
+f(x) = x^2 | g(x) = x^2
+\sin x = \frac12 | x = \frac12
+a<b | b<a
+x<y | x<z
+2:3 | 3 to 2
+2 | 2 to 3
+\frac13 | two thirds
+3 | third
+\infty | \text{negative infinity}
+20 | \text{twenty one}
+1011_2 | 1011_{\text{three}}
+1.2345 | 1.234,5
+\binom{5}{2} | {}_6C_2
+7 | \text{not: } 7
+7 | \approx 7.1
+\ln 5 | \log_{10} 5
 """
 
 
@@ -446,6 +512,23 @@ def test_equal(gold: str, answer: str) -> None:
 @pytest.mark.parametrize(("gold", "answer"), pairs(DIFFERENT))
 def test_different(gold: str, answer: str) -> None:
     assert not judge(gold, answer).is_right
+
+
+#: A letter of a unit without a blank is read in answers only: in a gold it may be a variable.
+UNIT_LETTERS = [
+    ("12", "12m"),
+    ("1.5", "1.5m²"),
+    (r"12\text{ m}^2", "12m^2"),
+    ("300", "300K"),
+    ("1000.99", "1,000.99m²"),
+]
+
+
+@pytest.mark.parametrize(("gold", "answer"), UNIT_LETTERS)
+def test_unit_letters(gold: str, answer: str) -> None:
+    assert judge(gold, answer).is_right
+    assert not judge(gold, answer.replace("m", "x").replace("K", "x")).is_right
+    assert not judge(answer, gold).is_right or "text" in gold
 
 
 #: Golds of which more is accepted than the reverse: a letter for an option, a closed form for a sum, a rounded decimal.

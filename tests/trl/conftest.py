@@ -49,6 +49,32 @@ def start_engine() -> Iterator[Callable[..., Engine]]:
         running.pop().close()
 
 
+@pytest.fixture
+def tiny_recipe(
+    tiny_policy: Path, recipe_tree: Callable[..., dict[str, Any]], write_recipe: Callable[..., Path]
+) -> Callable[..., Path]:
+    """A recipe that runs in seconds; keyword arguments replace sections."""
+
+    def make(**sections: Any) -> Path:
+        common: dict[str, Any] = {"learning_rate": 1e-3, "gradient_checkpointing": False, "bf16": False}
+        tree = recipe_tree(
+            model={"source": str(tiny_policy)},
+            sft={**common, "per_device_train_batch_size": 4, "max_steps": 2},
+            grpo={
+                **common,
+                "max_steps": 3,
+                "per_device_train_batch_size": 4,
+                "num_generations": 2,
+                "max_completion_length": 8,
+                "save_steps": 1,
+            },
+            vllm={"max_model_len": 128, "enforce_eager": True, "kv_cache_memory_bytes": 1 << 28, "max_num_seqs": 16},
+        )
+        return write_recipe({**tree, **sections})
+
+    return make
+
+
 def trainer_logprobs(
     model: torch.nn.Module, prompts: list[list[int]], completions: list[list[int]]
 ) -> list[list[float]]:

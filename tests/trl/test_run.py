@@ -4,52 +4,29 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from whole_runs import ACCELERATE, CLI, run  # pyright: ignore[reportAttributeAccessIssue]
 
 from reasoning_rl.run_dir import RunDir, read_json, read_jsonl
+from reasoning_rl.workers.proc import descendants
 
 pytestmark = pytest.mark.engine
 
-CLI = [sys.executable, "-c", "from reasoning_rl.cli import main; main()"]
-ACCELERATE = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "1", "-m", "reasoning_rl.train"]
 
-
-@pytest.fixture
-def tiny_recipe(
-    tiny_policy: Path, recipe_tree: Callable[..., dict[str, Any]], write_recipe: Callable[..., Path]
-) -> Callable[..., Path]:
-    """A recipe that runs in seconds; keyword arguments replace sections."""
-
-    def make(**sections: Any) -> Path:
-        common: dict[str, Any] = {"learning_rate": 1e-3, "gradient_checkpointing": False, "bf16": False}
-        tree = recipe_tree(
-            model={"source": str(tiny_policy)},
-            sft={**common, "per_device_train_batch_size": 4, "max_steps": 2},
-            grpo={
-                **common,
-                "max_steps": 3,
-                "per_device_train_batch_size": 4,
-                "num_generations": 2,
-                "max_completion_length": 8,
-                "save_steps": 1,
-            },
-            vllm={"max_model_len": 128, "enforce_eager": True, "kv_cache_memory_bytes": 1 << 28, "max_num_seqs": 16},
-        )
-        return write_recipe({**tree, **sections})
-
-    return make
-
-
-def run(command: list[str], timeout: float = 400) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+def undocumented(metrics: Path) -> set[str]:
+    """Names in the metrics of a run that docs/metrics.md does not explain."""
+    page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
+    patterns = [re.sub("<[a-z]+>", "[^/]+", name) for name in re.findall("`([^`\\s]+)`", page)]
+    names = {name for row in read_jsonl(metrics) for name in row}
+    assert len(names) > 20
+    return {name for name in names if not any(re.fullmatch(pattern, name) for pattern in patterns)}
 
 
 def test_all_stages_and_both_ways_to_launch(tiny_recipe: Callable[..., Path], tmp_path: Path) -> None:
@@ -84,10 +61,19 @@ def test_all_stages_and_both_ways_to_launch(tiny_recipe: Callable[..., Path], tm
     for row in metrics:  # the ledger reconciles with what was logged and trained on
         step = [r for r in rollouts if r["step"] == row["step"] - 1]
         assert sum(r["total"] for r in step) / len(step) == pytest.approx(row["reward"], abs=1e-6)
-        assert all(row[f"time/{phase}_s"] >= 0 for phase in ("sync", "rollout", "reward", "update"))
+        assert all(row[f"time/{phase}_s"] >= 0 for phase in ("sync", "rollout", "reward", "update", "grading"))
+        assert row["sampled_tokens"] == sum(r["num_tokens"] for r in step)
+        assert row["useful_sample_share"] == sum(r["advantage"] != 0 for r in step) / len(step)
+        assert row["trained_tokens"] == sum(r["num_tokens"] for r in step if r["advantage"] != 0)
+        assert row["sampled_tokens_per_s"] > 0 and row["memory/peak_rss_mb"] > 100
+        if row["trained_tokens"]:
+            assert row["update_tflops_per_s"] > 0 and "update_mfu" not in row  # nobody declared the peak of this CPU
+        assert 0 <= row["rewards/hidden_share"] <= 1
         for first, second in zip(step[::2], step[1::2], strict=True):
             assert first["row_id"] == second["row_id"]  # a group
             assert first["advantage"] == pytest.approx(-second["advantage"], abs=1e-4)
+    assert any(row["trained_tokens"] for row in metrics)
+    assert undocumented(run_dir.metrics) == set()
     assert run_dir.report.stat().st_size > 10_000
     assert (run_dir.root / "stages" / "03_grpo" / "adapter" / "adapter_config.json").exists()
 
@@ -134,17 +120,42 @@ def test_ctrl_c_saves_and_the_same_call_resumes(tiny_recipe: Callable[..., Path]
 
 
 @pytest.mark.slow
-def test_two_processes_share_a_batch(tiny_recipe: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_second_ctrl_c_while_completions_are_graded_leaves_nothing(
+    tiny_recipe: Callable[..., Path], tmp_path: Path
+) -> None:
+    started = tmp_path / "started"
+    endless = f"{Path(__file__).parent}/streamed_rewards.py:endless"
     recipe = tiny_recipe(
-        stages=[{"name": "grpo", "kind": "grpo"}, {"name": "after", "kind": "eval"}],
-        launch={
-            "config_file": str(Path(__file__).parents[2] / "recipes" / "accelerate" / "cpu_2.yaml"),
-            "num_processes": 2,
+        rewards={
+            "correct": {"use": "exact_answer"},
+            "judge": {"use": endless, "options": {"started": str(started)}, "timeout_s": 900.0},
         },
+        scoring={"audit": False, "num_workers": 3},
     )
-    result = run([*CLI, "train", str(recipe)])
-    assert result.returncode == 0, result.stderr[-3000:]
-    run_dir = RunDir(tmp_path / "run")
-    rollouts = list(read_jsonl(run_dir.rollouts))
-    assert len(rollouts) == 3 * 8  # steps × per-device batch × processes
-    assert read_json(run_dir.summary)["after"]["num_samples"] == 8
+    process = subprocess.Popen([*CLI, "train", str(recipe)], stderr=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = time.monotonic() + 300
+    while not started.exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.1)
+    below = descendants(process.pid)
+    assert len(below) >= 7  # the trainer, three wardens, three graders
+    try:
+        for _ in range(2):
+            os.killpg(process.pid, signal.SIGINT)
+            time.sleep(2.0)  # two signals at once would count as one
+        _, stderr = process.communicate(timeout=120)
+    finally:
+        process.kill()  # where it has not ended, what is below it ends too
+    assert process.returncode == 130, stderr[-3000:]
+    deadline = time.monotonic() + 30
+    while (left := [pid for pid in below if is_running(pid)]) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert left == []
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process runs, a zombie not counting."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

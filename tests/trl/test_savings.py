@@ -51,13 +51,12 @@ def make_trainer(
         use_cpu=True,
         bf16=False,
         report_to="none",
-        per_device_train_batch_size=16,
         num_generations=4,
         max_completion_length=12,
         gradient_checkpointing=False,
         remove_unused_columns=False,
         vllm_importance_sampling_clip_max=3.0,
-        **args,
+        **{"per_device_train_batch_size": 16, **args},
     )
     return ReasoningTrainer(
         engine=engine,
@@ -173,6 +172,12 @@ def test_a_batch_without_any_signal_has_zero_gradients(
     trainer = make_trainer(engine, tiny_policy, Recipe.model_validate(recipe_tree()), tmp_path, lora=True)
     batch = without_old_logprobs(stock_batch(trainer))
     batch["advantages"] = torch.zeros_like(batch["advantages"])
+    _, gradients = loss_and_gradients(trainer, ReasoningTrainer._compute_loss, batch)
+    assert trainer._runs_alone and trainer.model is not None
+    # Zeros, not nothing: an optimiser with momentum moves on, as it does with TRL.
+    assert gradients.keys() == {name for name, p in trainer.model.named_parameters() if p.requires_grad}
+    assert all(gradient.abs().max() == 0 for gradient in gradients.values())
+    trainer._runs_alone = False  # other ranks wait for the passes of this one
     _, gradients = loss_and_gradients(trainer, ReasoningTrainer._compute_loss, batch)
     assert gradients and all(gradient.abs().max() == 0 for gradient in gradients.values())
 

@@ -49,12 +49,14 @@ def test_the_guard_sees_an_import() -> None:
 def test_help(arguments: list[str]) -> None:
     code, output, errors, imported = call(*arguments)
     assert code == (0 if arguments else 2)
-    for command in ("check", "train", "rewards", "audit", "new-reward", "score", "report"):
+    for command in ("check", "train", "difficulty", "rewards", "audit", "new-reward", "score", "report"):
         assert command in output + errors
     assert imported == []
 
 
-@pytest.mark.parametrize("command", ["check", "train", "rewards", "audit", "new-reward", "score", "report"])
+@pytest.mark.parametrize(
+    "command", ["check", "train", "difficulty", "rewards", "audit", "new-reward", "score", "report"]
+)
 def test_help_of_a_command(command: str) -> None:
     code, output, _, imported = call(command, "--help")
     assert (code, imported) == (0, [])

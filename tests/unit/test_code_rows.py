@@ -43,6 +43,24 @@ MBPP_CLASS = {
     "test_list": ["assert max_chain_length([Pair(5, 24), Pair(15, 25), Pair(27, 40), Pair(50, 60)], 4) == 3"],
     "test_setup_code": "import math",
 }
+MBPP_TREE = {
+    "task_id": 927,
+    "text": "Write a function to calculate the height of the given binary tree.",
+    "code": (
+        "class Node:\n    def __init__(self, data):\n        self.data, self.left, self.right = data, None, None\n"
+        "def max_height(node):\n    if node is None:\n        return 0\n"
+        "    return 1 + sum([max([max_height(node.left), max_height(node.right)])])"
+    ),
+    "test_list": ["assert max_height(root) == 3", "assert max_height(root.left) == 2"],
+    "test_setup_code": "root = Node(1)\nroot.left, root.right = Node(2), Node(3)\nroot.left.left = Node(4)",
+}
+MBPP_MATH = {
+    "task_id": 82,
+    "prompt": "Write a function to find the volume of a cylinder.",
+    "code": "import math\ndef volume(r, h):\n    return math.pi * r * r * sum([h])",
+    "test_imports": [],
+    "test_list": ["assert math.isclose(volume(1, 2), 6.2831853, rel_tol=0.001)"],
+}
 SANITIZED = {
     "task_id": 2,
     "prompt": "Write a function to find the shared elements from the given two lists.",
@@ -106,6 +124,8 @@ def grade(program: str, row: dict[str, Any]) -> Score:
     [
         (code_rows.mbpp, MBPP, None, 1),
         (code_rows.mbpp, MBPP_CLASS, None, 1),
+        (code_rows.mbpp, MBPP_TREE, None, 1),
+        (code_rows.mbpp, MBPP_MATH, None, 1),
         (code_rows.mbpp, SANITIZED, None, 1),
         (code_rows.apps, APPS_STDIO, None, 2),
         (code_rows.apps, APPS_CALL, None, 2),
@@ -113,17 +133,39 @@ def grade(program: str, row: dict[str, Any]) -> Score:
         (code_rows.live_code_bench, LCB, LCB_SOLUTION, 2),
         (code_rows.live_code_bench, LCB_CALL, LCB_CALL_SOLUTION, 2),
     ],
-    ids=["mbpp", "mbpp with a class", "sanitized mbpp", "apps stdio", "apps call", "taco method", "lcb stdio", "lcb method"],
+    ids=["mbpp", "mbpp with a class", "mbpp with objects of a class", "mbpp without its import", "sanitized mbpp", "apps stdio", "apps call", "taco method", "lcb stdio", "lcb method"],
 )  # fmt: skip
 def test_a_row_of_each_format(convert: Any, row: dict[str, Any], solution: str | None, num_tests: int) -> None:
     made = convert(row)
     assert len(json.loads(made["tests"])) == num_tests
     program = solution or made["solution"]
     assert grade(program, made).value == 1, grade(program, made).detail
-    broken = program.replace("sum(", "max(").replace("+", "-").replace("&", "|").replace(">", "<").replace("t - x[0]", "t - x[1]")
+    broken = (
+        program.replace("sum(", "max(")
+        .replace("+", "-")
+        .replace("&", "|")
+        .replace(">", "<")
+        .replace("* r", "+ r")
+        .replace("t - x[0]", "t - x[1]")
+    )
     assert broken != program
     assert grade(broken, made).value == 0
     assert made["prompt"]
+
+
+@pytest.mark.parametrize(
+    ("row", "program"),
+    [
+        (MBPP_CLASS, "def max_chain_length(arr, n):\n    return 3"),
+        (MBPP_CLASS, "class Pair:\n    def __init__(self, *a): pass\ndef max_chain_length(arr, n):\n    return arr[0]"),
+        (MBPP_CLASS, "class Pair(int):\n    __new__ = lambda *a: 3\n__eq__ = lambda *a: True\ndef max_chain_length(arr, n):\n    return Pair"),
+        (MBPP_TREE, "class Node:\n    def __init__(self, data): pass\n    def __eq__(self, other): return True\ndef max_height(node):\n    return node"),
+        (MBPP_TREE, "def Node(data):\n    return 3\ndef max_height(node):\n    return 3"),
+    ],
+    ids=["no class", "handle returned", "class returned", "handle equal to all", "no object"],
+)  # fmt: skip
+def test_a_class_of_the_program_is_no_way_to_pass_or_to_abstain(row: dict[str, Any], program: str) -> None:
+    assert grade(program, code_rows.mbpp(row)).value == 0
 
 
 def test_prompts_say_how_the_function_is_called_and_hide_the_rest() -> None:

@@ -19,17 +19,19 @@ CORES = len(os.sched_getaffinity(0))
     ("settings", "options"),
     [
         (Launch(), "--num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no"),
-        (Launch(num_processes=4, config_file="/a/b.yaml"), "--num_processes 4 --config_file /a/b.yaml"),
+        (Launch(num_processes=3), "--num_processes 3 --num_machines 1 --mixed_precision no --dynamo_backend no"),
+        (Launch(config_file="/a/b.yaml"), "--config_file /a/b.yaml"),
+        (Launch(num_processes=4, config_file="/a/b.yaml"), "--config_file /a/b.yaml --num_processes 4"),
         (
             Launch(args={"num_machines": 2, "machine_rank": 0, "multi_gpu": True}),
             "--num_processes 1 --num_machines 2 --mixed_precision no --dynamo_backend no --machine_rank 0 --multi_gpu",
         ),
     ],
-    ids=["default", "config file", "args"],
+    ids=["default", "number", "config file", "both", "args"],
 )
 def test_command(settings: Launch, options: str) -> None:
     words = command("r.yaml", ["grpo.max_steps=2", "run.dir=a b"], settings)
-    start = [sys.executable, "-m", "accelerate.commands.launch", "--quiet"]
+    start = [sys.executable, "-m", "reasoning_rl.launch", "--quiet"]
     end = ["-m", "reasoning_rl.train", "r.yaml", "grpo.max_steps=2", "run.dir=a b"]
     assert words == [*start, *options.split(), *end]
 
@@ -68,6 +70,28 @@ def accelerate_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setenv("PYTHONPATH", str(tmp_path))
 
     return script
+
+
+RAISES = "class ChildFailedError(Exception): pass\nraise ChildFailedError('a table of processes')"
+REFUSES = "import os, pathlib; pathlib.Path(os.environ['REASONING_RL_EXIT_FILE']).write_text('2')\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "is_silent"),
+    [(REFUSES + RAISES, 2, True), (RAISES, 1, False)],
+    ids=["the run spoke", "it crashed"],
+)
+def test_torchrun_is_silent_when_the_run_has_spoken(
+    accelerate_is: Any, capfd: pytest.CaptureFixture[str], text: str, code: int, is_silent: bool
+) -> None:
+    accelerate_is(text)
+    assert launch("r.yaml", [], Launch()) == code
+    assert ("a table of processes" not in capfd.readouterr().err) is is_silent
+
+
+def test_torchrun_leaves_an_interrupt_to_the_run(accelerate_is: Any) -> None:
+    accelerate_is("import os, sys; sys.exit('SIGINT' in os.environ.get('PET_SIGNALS_TO_HANDLE', 'SIGINT'))")
+    assert launch("r.yaml", [], Launch()) == 0
 
 
 @pytest.mark.parametrize(

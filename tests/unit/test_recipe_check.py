@@ -214,6 +214,28 @@ def test_missing_file(problems: Callable[..., list[str]], tmp_path: Path, overri
     assert found.startswith(expected.format(folder=tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ("distributed_type: FSDP", "found processes joined by FSDP, expected none, MULTI_GPU or DEEPSPEED"),
+        ("a: [", "cannot be read as YAML"),
+    ],
+    ids=["FSDP", "not YAML"],
+)
+def test_launch_configuration(problems: Callable[..., list[str]], tmp_path: Path, config: str, expected: str) -> None:
+    (tmp_path / "config.yaml").write_text(config)
+    (found,) = problems(launch={"config_file": "config.yaml"})
+    assert ": launch.config_file: " in found and expected in found
+
+
+def test_the_batch_is_that_of_the_configured_processes(problems: Callable[..., list[str]], tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("num_processes: 2")
+    grpo = {"per_device_train_batch_size": 4, "num_generations": 8}
+    assert problems(grpo=grpo, launch={"config_file": "config.yaml"}) == []
+    (found,) = problems(grpo=grpo, launch={"config_file": "config.yaml", "num_processes": 1})
+    assert "the generation batch of 4 completions" in found
+
+
 def gym(size: int | None, seed: int, task: str = "chain_sum") -> dict[str, Any]:
     return {"source": f"reasoning_gym:{task}", "seed": seed, **({} if size is None else {"size": size})}
 

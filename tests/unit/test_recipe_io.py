@@ -341,6 +341,10 @@ def test_problem_names_the_nearest_line(tmp_path: Path) -> None:
             "stages: there is an eval stage but no eval section; add one",
         ),
         (
+            {"eval": None, "sampling": {"curriculum": {}}},
+            "sampling.curriculum: which of rewards ['correct', 'format'] tells right from wrong? add eval.accuracy",
+        ),
+        (
             {"eval": {"accuracy": "corect", "max_completion_length": 8}},
             "eval.accuracy: found 'corect', expected one of rewards ['correct', 'format']",
         ),
@@ -357,7 +361,16 @@ def test_problem_names_the_nearest_line(tmp_path: Path) -> None:
             "stages.0.args: an eval stage takes none; set the eval section",
         ),
     ],
-    ids=["no data set", "name twice", "no eval section", "accuracy", "no lora section", "weights 0", "eval args"],
+    ids=[
+        "no data set",
+        "name twice",
+        "no eval section",
+        "no accuracy",
+        "accuracy",
+        "no lora section",
+        "weights 0",
+        "eval args",
+    ],
 )
 def test_references_between_sections(
     recipe_tree: Tree, write_recipe: Callable[..., Path], sections: dict[str, Any], expected: str

@@ -10,6 +10,11 @@ from dataclasses import dataclass
 #: Tags that name Python, in small letters. A block without a tag is taken for the language that was asked for.
 PYTHON_TAGS = frozenset({"", "python", "python3", "py", "py3"})
 
+TAGS = {
+    "python": PYTHON_TAGS,
+    "cpp": frozenset({"", "cpp", "c++", "cc", "cxx"}),
+    "javascript": frozenset({"", "javascript", "js", "node"}),
+}
 #: Where a turn ends in the usual chat templates. What a model writes after it, outside of a block, is no answer of its own.
 _END_OF_TURN = ("<|im_end|>", "<|im_start|>", "<|endoftext|>", "<|eot_id|>", "<end_of_turn>", "<start_of_turn>")
 

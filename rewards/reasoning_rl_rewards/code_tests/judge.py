@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
-from reasoning_rl.sandbox import Call, Failure, Limits, Outcome, RunResult, Sandbox, TestCode, shown
+from reasoning_rl.sandbox import Call, Failure, Limits, Outcome, ProgramRunner, RunResult, Sandbox, TestCode, shown
 from reasoning_rl_rewards.code_tests.cases import BadTests, CallCase, Case, CodeCase, Compare, StdioCase
 from reasoning_rl_rewards.code_tests.compare import same_output, same_value
 from reasoning_rl_rewards.code_tests.orders import call_orders, code_orders, nth_assert
@@ -70,8 +70,8 @@ class _OutOfTime(Exception):  # noqa: N818 - not an error
     """All tests together have taken too long."""
 
 
-def judge(sandbox: Sandbox, program: str, cases: Sequence[Case], rules: Rules) -> Judged:
-    """Runs the tests; unless `rules.is_thorough`, up to the first that fails.
+def judge(sandbox: ProgramRunner, program: str, cases: Sequence[Case], rules: Rules) -> Judged:
+    """Runs the tests; unless `rules.is_thorough`, up to the first that fails. Calls and test code need a `Sandbox`.
 
     Raises:
         BadTests: arguments that cannot be sent, or test code that fails by itself; the data's fault.
@@ -102,7 +102,7 @@ def judge(sandbox: Sandbox, program: str, cases: Sequence[Case], rules: Rules) -
 class _Judge:
     """One program on its way through the tests."""
 
-    def __init__(self, sandbox: Sandbox, program: str, cases: Sequence[Case], rules: Rules) -> None:
+    def __init__(self, sandbox: ProgramRunner, program: str, cases: Sequence[Case], rules: Rules) -> None:
         self.sandbox, self.program, self.cases, self.rules = sandbox, program, cases, rules
         self.spent_s = 0.0
 
@@ -163,6 +163,7 @@ class _Judge:
             for case in (cases[index] for index in order)
         ]
         try:
+            assert isinstance(self.sandbox, Sandbox)
             result = self.sandbox.calls(self.program, requests, self.begin())
         except (TypeError, ValueError) as error:
             raise BadTests(f"the arguments of a call cannot be sent: {error}") from None
@@ -201,6 +202,7 @@ class _Judge:
 
     def grade(self, case: CodeCase, code: str) -> _Found:
         tests = TestCode(case.kind, code, ",".join(case.names))
+        assert isinstance(self.sandbox, Sandbox)
         result = self.sandbox.grade(self.program, tests, self.begin())
         self.end(result.end)
         if result.accepted:

@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 from reasoning_rl.api import Sample, Score, Verdict
 from reasoning_rl.errors import SandboxError
-from reasoning_rl.sandbox import Limits, Outcome
+from reasoning_rl.sandbox import LanguageSandbox, Limits, LocalSandbox, Outcome, PistonSandbox
 from reasoning_rl_rewards.code_tests.cases import BadTests, CallCase, Case, StdioCase, parse_tests
-from reasoning_rl_rewards.code_tests.extract import Extracted, extract, fenced
+from reasoning_rl_rewards.code_tests.extract import TAGS, Extracted, extract, fenced
 from reasoning_rl_rewards.code_tests.judge import ACCEPTED, Judged, Rules, judge
 from reasoning_rl_rewards.code_tests.sandboxes import shared_sandbox
 
@@ -19,6 +19,13 @@ from reasoning_rl_rewards.code_tests.sandboxes import shared_sandbox
 _VERDICTS: dict[str, Verdict] = {
     Outcome.TIME_LIMIT: Verdict.TIMEOUT,
     Outcome.MEMORY_LIMIT: Verdict.MEMORY_LIMIT,
+}
+
+#: Of each language: a program that prints nothing, and what makes another one print a line too many.
+_NOT_RIGHT = {
+    "python": ("pass", "\nprint('one line too many')"),
+    "cpp": ("int main() {}", ""),
+    "javascript": (";", "\nconsole.log('one line too many')"),
 }
 
 
@@ -31,7 +38,8 @@ class CodeTests:
         solution: optional column with a program that passes, for the audit; `canonical_solution` is looked at too.
         prelude: optional column with code that stands before the program, such as imports that the prompt gave.
         credit: `binary`, or `fraction` for the share of tests that pass.
-        language: of the program. Only Python.
+        language: of the program. C++ (g++) and JavaScript (Node) run where these are installed; `stdio` tests only.
+        server: address of a Piston API, such as `http://host:2000/api/v2`, to run programs there; `stdio` tests only.
         fence: whether a program must stand in a fenced block. Otherwise a text without any block is one.
         compare: how output of stdio tests is compared: `tokens` (blanks aside) or `exact`. A test may say otherwise.
         float_tolerance: how far numbers may be off; by default not at all. A test may say otherwise.
@@ -56,7 +64,8 @@ class CodeTests:
     solution: str = "solution"
     prelude: str = "prelude"
     credit: Literal["binary", "fraction"] = "binary"
-    language: Literal["python"] = "python"
+    language: Literal["python", "cpp", "javascript"] = "python"
+    server: str | None = None
     fence: bool = True
     compare: Literal["tokens", "exact"] = "tokens"
     float_tolerance: float | None = None
@@ -79,6 +88,10 @@ class CodeTests:
 
     def __post_init__(self) -> None:
         self._limits()
+        if self.packages and not self._has_calls:
+            raise ValueError("packages are for Python programs on this machine; leave them out")
+        if self.server is not None and self.tier:
+            raise ValueError("tier is one of this machine, and server another; give only one")
         if self.total_s < self.cpu_s:
             raise ValueError(f"total_s is {self.total_s:g}, less than cpu_s ({self.cpu_s:g}); give at least as much")
         if self.float_tolerance is not None and not 0 <= self.float_tolerance < float("inf"):
@@ -95,7 +108,9 @@ class CodeTests:
 
     def warm_up(self) -> None:
         """Starts the sandbox, so that a machine without one is found out before anything is graded."""
-        shared_sandbox(self.tier, self.packages, self.scratch_mb).run("pass", b"", self._limits())
+        result = self._sandbox().run("pass", b"", self._limits())
+        if self.server is not None and result.outcome is Outcome.SANDBOX_FAILURE:
+            raise SandboxError(result.reason)  # such as limits above those of the server
 
     def cache_key(self, sample: Sample) -> Hashable:
         """The tests, the program, and what decides their order."""
@@ -107,7 +122,7 @@ class CodeTests:
     def reference(self, row: Mapping[str, Any]) -> str | None:
         """The row's solution in a block."""
         solution = self._solution(row)
-        return None if solution is None else fenced(solution)
+        return None if solution is None else fenced(solution, self.language)
 
     def near_misses(self, row: Mapping[str, Any]) -> list[str]:
         """The solution with its function replaced by one that returns nothing, and by one that raises; for stdio,
@@ -117,11 +132,13 @@ class CodeTests:
             cases = self._cases(row)
         except BadTests:
             return []
-        if solution is None:
+        if solution is None or self._unsuited(cases):
             return []
         if all(isinstance(case, StdioCase) for case in cases):
             has_output = any(isinstance(case, StdioCase) and case.expected.split() for case in cases)
-            return [*([fenced("pass")] if has_output else []), fenced(f"{solution}\nprint('one line too many')")]
+            nothing, more = _NOT_RIGHT[self.language]
+            programs = [*([nothing] if has_output else []), *([solution + more] if more else [])]
+            return [fenced(program, self.language) for program in programs]
         called = next(case for case in cases if not isinstance(case, StdioCase))
         name = called.entry_point if isinstance(called, CallCase) else called.names[0]
         is_none_right = all(isinstance(case, CallCase) and case.expected is None for case in cases)
@@ -133,11 +150,13 @@ class CodeTests:
             cases = self._cases(sample.row)
         except BadTests as error:
             return Score.abstain(Verdict.BAD_REFERENCE, outcome=Outcome.BAD_TESTS.value, reason=str(error)[:500])
+        if unsuited := self._unsuited(cases):
+            return Score.abstain(Verdict.NOT_APPLICABLE, reason=unsuited)
         found = self._extract(sample)
         if found.problem:
             return Score.no_answer(outcome="no_code", reason=found.problem)
         try:
-            sandbox = shared_sandbox(self.tier, self.packages, self.scratch_mb)
+            sandbox = self._sandbox()
             judged = judge(sandbox, self._whole(found.program, sample.row), cases, self._rules(sample.row_id))
         except BadTests as error:
             return Score.abstain(Verdict.BAD_REFERENCE, outcome=Outcome.BAD_TESTS.value, reason=str(error)[:500])
@@ -145,7 +164,7 @@ class CodeTests:
             return Score.abstain(
                 Verdict.SANDBOX_FAILURE, outcome=Outcome.SANDBOX_FAILURE.value, reason=str(error)[:500]
             )
-        return self._score(judged, sandbox.tier.name)
+        return self._score(judged, "server" if isinstance(sandbox, PistonSandbox) else sandbox.tier.name)
 
     def _score(self, judged: Judged, tier: str) -> Score:
         detail: dict[str, Any] = {
@@ -178,8 +197,22 @@ class CodeTests:
             is_thorough=self.credit == "fraction",
         )
 
+    @property
+    def _has_calls(self) -> bool:
+        return self.language == "python" and self.server is None
+
+    def _unsuited(self, cases: tuple[Case, ...]) -> str:
+        """Why these tests cannot be run with these options; empty when they can."""
+        if self._has_calls or all(isinstance(case, StdioCase) for case in cases):
+            return ""
+        where = "on a server" if self.server is not None else f"in {self.language}"
+        return f"only stdio tests can be run {where}; the row has others"
+
+    def _sandbox(self) -> LocalSandbox | LanguageSandbox | PistonSandbox:
+        return shared_sandbox(self.language, self.server, self.tier, self.packages, self.scratch_mb)
+
     def _extract(self, sample: Sample) -> Extracted:
-        return extract(sample.completion.final_text, is_fence_needed=self.fence)
+        return extract(sample.completion.final_text, is_fence_needed=self.fence, tags=TAGS[self.language])
 
     def _cases(self, row: Mapping[str, Any]) -> tuple[Case, ...]:
         value = row.get(self.tests)

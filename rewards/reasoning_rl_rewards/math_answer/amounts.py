@@ -33,7 +33,7 @@ def is_within(exact: Any, decimal: Fraction, width: Fraction) -> bool:
 def same_quantity(gold: Quantity, answer: Quantity, policy: Policy) -> bool:
     if policy.units == "required" and (gold.unit is not None) and answer.unit is None and gold.unit.dimensions:
         return False
-    gold_node, answer_node = gold.node, answer.node
+    gold_node, answer_node = _scaled(gold), _scaled(answer)
     if gold.unit and answer.unit and policy.units != "ignored" and gold.unit.is_known and answer.unit.is_known:
         if dict(gold.unit.dimensions) != dict(answer.unit.dimensions):
             if gold.unit.dimensions and answer.unit.dimensions:
@@ -45,7 +45,16 @@ def same_quantity(gold: Quantity, answer: Quantity, policy: Policy) -> bool:
         return _one_percent(gold, answer, policy)
     if _same_or_rounded(gold, gold_node, answer, answer_node, policy):
         return True
+    if (gold.unit is None or answer.unit is None) and (gold_node, answer_node) != (gold.node, answer.node):
+        return _same_or_rounded(gold, gold.node, answer, answer.node, policy)  # 5 where millions were asked for
     return _degrees(gold, answer)
+
+
+def _scaled(quantity: Quantity) -> Node:
+    """The number with the words that belong to it: 5 million."""
+    if quantity.unit is None or quantity.unit.scale == 1:
+        return quantity.node
+    return ("*", quantity.node, ("n", quantity.unit.scale))
 
 
 def _degrees(gold: Quantity, answer: Quantity) -> bool:

@@ -57,7 +57,7 @@ COMMAND_ALIASES = {
     "\\dfrac": "\\frac", "\\tfrac": "\\frac", "\\cfrac": "\\frac", "\\sfrac": "\\frac", "\\flatfrac": "\\frac",
     "\\dbinom": "\\binom", "\\tbinom": "\\binom", "\\choose": "\\choose", "\\times": "*", "\\cdot": "*",
     "\\ast": "*", "\\star": "*", "\\div": "/", "\\over": "\\over", "\\varnothing": "\\emptyset", "\\O": "\\emptyset",
-    "\\lor": "or", "\\land": "and", "\\vee": "or", "\\wedge": "and", "\\colon": ":", "\\dots": "\\ldots",
+    "\\lnot": "\\neg", "\\lor": "or", "\\land": "and", "\\vee": "or", "\\wedge": "and", "\\colon": ":", "\\dots": "\\ldots",
     "\\cdots": "\\ldots", "\\backslash": "\\setminus", "\\smallsetminus": "\\setminus", "\\bigcup": "\\cup",
     "\\bigcap": "\\cap", "\\prime": "'", "\\degree": "\\circ", "\\lvert": "|", "\\rvert": "|", "\\vert": "|",
     "\\lVert": "\\|", "\\rVert": "\\|", "\\textdegree": "\\circ", "\\pounds": "\\pounds", "\\textsterling": "\\pounds",

@@ -22,6 +22,8 @@ from reasoning_rl_rewards.math_answer.numbers import plain_number
 from reasoning_rl_rewards.math_answer.policy import DEFAULT, Policy
 from reasoning_rl_rewards.math_answer.reading import read
 
+#: A numeral and the letter of a unit without a blank: `12m`, `1.5m^2`. In a gold answer that may be a product.
+_UNIT_LETTER = re.compile(r"([-+]?[\d.,]{1,40})([mgshlLKNJVW](?:\^\{?[23]\}?)?)\.?")
 _OPTION = re.compile(r"\s*(?:\\text\s*\{\s*)?(?:\(\s*[A-J]\s*\)|[A-J][.)])\s*\}?\s*(?=\S)")
 
 
@@ -69,19 +71,20 @@ def judge(gold: str, answer: str, policy: Policy = DEFAULT) -> Outcome:
     if left.values and right.values:
         outcome = _compared(left, right, policy)
         if outcome.is_right or not _needs_engine(left, right):
-            return outcome if outcome.is_right else _without_option(left, right, policy) or outcome
+            return outcome if outcome.is_right else _read_otherwise(left, right, policy) or outcome
     if not left.values or not right.values:
-        return _without_option(left, right, policy) or Outcome(False, "veto:unreadable")
-    return _without_option(left, right, policy) or _by_engine(left, right)
+        return _read_otherwise(left, right, policy) or Outcome(False, "veto:unreadable")
+    return _read_otherwise(left, right, policy) or _by_engine(left, right)
 
 
-def _without_option(left: Parsed, right: Parsed, policy: Policy) -> Outcome | None:
-    """`(B) 12` and `C. x = 42` where the gold is no letter: the value after the letter, if it is right."""
-    stripped = _OPTION.sub("", right.text, count=1)
-    if stripped == right.text or not left.values:
+def _read_otherwise(left: Parsed, right: Parsed, policy: Policy) -> Outcome | None:
+    """`(B) 12` and `C. x = 42` where the gold is no letter, `12m` where it has none: the value alone, if it is right."""
+    text = _OPTION.sub("", right.text, count=1)
+    if (numeral := _UNIT_LETTER.fullmatch(text)) and all(map(_is_number, left.values)):
+        text = f"{numeral[1]}\\ \\mathrm{{{numeral[2]}}}"
+    if text == right.text or not left.values:
         return None
-    again = parsed(stripped)
-    outcome = _compared(left, again, policy)
+    outcome = _compared(left, parsed(text), policy)
     return outcome if outcome.is_right else None
 
 

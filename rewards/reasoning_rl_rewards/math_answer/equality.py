@@ -5,6 +5,7 @@ What cannot be decided here raises, and is left to the engine.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
@@ -26,14 +27,19 @@ from reasoning_rl_rewards.math_answer.answers import (
 )
 from reasoning_rl_rewards.math_answer.errors import UndefinedError
 from reasoning_rl_rewards.math_answer.evaluate import branch, constant_value, evaluate, has_plus_minus
-from reasoning_rl_rewards.math_answer.expression import Node, symbols
-from reasoning_rl_rewards.math_answer.identity import proportional, same
+from reasoning_rl_rewards.math_answer.expression import symbols
+from reasoning_rl_rewards.math_answer.identity import same
 from reasoning_rl_rewards.math_answer.policy import DEFAULT, Policy
 from reasoning_rl_rewards.math_answer.realsets import is_set_like, real_set, same_set, variable
+from reasoning_rl_rewards.math_answer.relations import same_equation, same_relation
 from reasoning_rl_rewards.math_answer.values import equal, mp
 from reasoning_rl_rewards.math_answer.words import number_word
 
-_FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "!=": "!=", "=": "="}
+#: A label that says something of a letter, `|x|`, `sin x`, and is no name.
+_OF_A_LETTER = re.compile(r"\| \w \||\\(?:sin|cos|tan)")
+_FUNCTION = re.compile(r"(\w) \( ")
+_INFINITY = ("s", "\\infty")
+_INFINITIES = {"infinity": _INFINITY, "positive infinity": _INFINITY, "negative infinity": ("neg", _INFINITY)}
 
 
 def are_equal(gold: Value, answer: Value, policy: Policy = DEFAULT) -> bool:
@@ -54,7 +60,7 @@ def are_equal(gold: Value, answer: Value, policy: Policy = DEFAULT) -> bool:
     if isinstance(gold, Quantity) and isinstance(answer, Quantity):
         return same_quantity(gold, answer, policy)
     if isinstance(gold, Relation) and isinstance(answer, Relation):
-        return _relations(gold, answer)
+        return same_relation(gold, answer)
     if isinstance(gold, Matrix) or isinstance(answer, Matrix):
         return _matrices(gold, answer, policy)
     if isinstance(gold, Ratio) or isinstance(answer, Ratio):
@@ -103,7 +109,7 @@ def _labelled(gold: Value, answer: Value, policy: Policy) -> bool:
         return are_equal(gold.value, answer.value, policy)
     if isinstance(gold, Labelled):
         if isinstance(answer, Relation) and set(answer.operators) == {"="}:
-            return _same_equation(gold, answer)
+            return same_equation(gold, answer)
         if is_set_like(answer) and variable(answer) not in (None, gold.label):
             return False
         return are_equal(gold.value, answer, policy)
@@ -111,22 +117,18 @@ def _labelled(gold: Value, answer: Value, policy: Policy) -> bool:
     if is_set_like(gold) and variable(gold) not in (None, answer.label):
         return False
     if isinstance(gold, Relation) and "=" in gold.operators:
-        return _same_equation(answer, gold)
+        return same_equation(answer, gold)
     return are_equal(gold, answer.value, policy)
 
 
-def _same_equation(labelled: Labelled, other: Value) -> bool:
-    """`y = 2x` against `2x - y = 0`: an equation with letters on both sides, not one that is still to be solved."""
-    if not isinstance(other, Relation) or not isinstance(labelled.value, Quantity) or not symbols(labelled.value.node):
-        return False
-    return _relations(Relation(("=",), (Quantity(("s", labelled.label)), labelled.value)), other)
-
-
 def _same_role(gold: Labelled, answer: Labelled) -> bool:
-    """Two letters name two things; `y = x^2` and `f(x) = x^2` do not, nor do a letter and words."""
+    """Two letters name two things, as `x` and `|x|` or `f(x)` and `g(x)` do; `y = x^2` and `f(x) = x^2` do not, nor do a letter and words."""
+    if bool(_OF_A_LETTER.search(gold.label)) != bool(_OF_A_LETTER.search(answer.label)):
+        return False
     if _is_letter(gold.label) and _is_letter(answer.label):
         return "y" in (gold.label, answer.label) and is_set_like(gold) and is_set_like(answer)
-    return True
+    names = [_FUNCTION.match(label) for label in (gold.label, answer.label)]
+    return not (names[0] and names[1] and names[0][1].casefold() != names[1][1].casefold())
 
 
 def _is_letter(label: str) -> bool:
@@ -147,6 +149,8 @@ def _words(gold: Value, answer: Value) -> bool:
         return words.text in ("no solution", "empty set", "no real solution")
     if not isinstance(other, Quantity):
         return False
+    if words.text in _INFINITIES:
+        return other.node == _INFINITIES[words.text]
     number = number_word(words.text)
     if number is not None:
         return constant_value(other.node) == number
@@ -167,7 +171,7 @@ def _sets(gold: Value, answer: Value, policy: Policy) -> bool:
             return _in_order(gold.parts, answer.parts, policy)
         return _any_order(gold.parts, answer.parts, policy)
     if isinstance(gold, Relation) and isinstance(answer, Relation):
-        return _relations(gold, answer)
+        return same_relation(gold, answer)
     if isinstance(gold, Group) and isinstance(answer, Group):
         return _groups(gold, answer, policy)
     return _half_open(gold, answer, policy) or _half_open(answer, gold, policy)
@@ -182,39 +186,6 @@ def _half_open(relation: Value, group: Value, policy: Policy) -> bool:
     brackets = ("<=" if group.opened == "[" else "<", "<=" if group.closed == "]" else "<")
     ends = (relation.sides[0], relation.sides[2])
     return relation.operators == brackets and _in_order(ends, group.items, policy)
-
-
-def _relations(gold: Relation, answer: Relation) -> bool:
-    """Equations and inequalities whose difference of sides is a constant multiple; chains link by link."""
-    if len(gold.operators) != len(answer.operators):
-        return False
-    if len(gold.operators) > 1:
-        flipped = Relation(tuple(_FLIPPED[o] for o in reversed(answer.operators)), tuple(reversed(answer.sides)))
-        return any(_same_chain(gold, other) for other in (answer, flipped))
-    left, right = _difference(gold), _difference(answer)
-    if left is None or right is None:
-        return gold == answer
-    factor = proportional(left, right)
-    if factor is None or (not isinstance(factor, (int, Fraction)) and getattr(factor, "imag", 0)):
-        return False
-    flips = factor < 0
-    return gold.operators == tuple(_FLIPPED[operator] if flips else operator for operator in answer.operators)
-
-
-def _same_chain(gold: Relation, answer: Relation) -> bool:
-    return gold.operators == answer.operators and all(
-        isinstance(a, Quantity) and isinstance(b, Quantity) and same(a.node, b.node)
-        for a, b in zip(gold.sides, answer.sides, strict=True)
-    )
-
-
-def _difference(relation: Relation) -> Node | None:
-    left, right = relation.sides
-    if not isinstance(left, Quantity) or not isinstance(right, Quantity) or left.unit or right.unit:
-        return None
-    if has_plus_minus(left.node) or has_plus_minus(right.node):
-        return None
-    return ("-", left.node, right.node)
 
 
 def _matrices(gold: Value, answer: Value, policy: Policy) -> bool:

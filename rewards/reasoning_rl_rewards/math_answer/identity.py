@@ -27,10 +27,22 @@ def same(left: Node, right: Node) -> bool:
     Raises:
         TooCostlyError: that takes too much work to tell.
     """
-    if left == right:
+    if left == right or _agree(left, right):
         return True
+    decimal = _with_decimal_logs(left), _with_decimal_logs(right)
+    return decimal != (left, right) and _agree(*decimal)
+
+
+def _agree(left: Node, right: Node) -> bool:
     compared = compare(left, right)
     return compared is not None and all(ratio == 1 for ratio in compared)
+
+
+def _with_decimal_logs(node: Node) -> Node:
+    r"""The tree with `\log` without a base, which is the natural one first, read as the decimal one."""
+    if node[:2] == ("f", "log") and len(node) == 3:
+        return ("f", "log", _with_decimal_logs(node[2]), ("n", Fraction(10)))
+    return tuple(_with_decimal_logs(child) if isinstance(child, tuple) else child for child in node)
 
 
 def proportional(left: Node, right: Node) -> Any:

@@ -68,6 +68,10 @@ _APPROXIMATELY = re.compile(
 )
 #: The brace before a system of equations, closed by an invisible one.
 _SYSTEM = re.compile(r"\\left\s*\\\{(?=\s*\\begin)|\\right\s*\.")
+#: Combinations and permutations with the first number before the letter: {}_5C_2, {}^5P_2.
+_CHOSEN = re.compile(
+    r"(?:\{\s*\}|^)\s*[_^]\s*\{?\s*(\w{1,4})\s*\}?\s*(?:\\(?:mathrm|text|rm)\s*\{\s*)?([CP])\s*\}?\s*_\s*\{?\s*(\w{1,4})\s*\}?"
+)
 _ENDLESS = re.compile(r"(\d{0,20}\.\d{0,6}?)(\d{1,6}?)\2{1,20}(?:\\[lc]?dots|\.\.\.)")
 _GROUPED = re.compile(r"(?<![\d.,])\d{1,3}(?:(?:\s*\{\s*,\s*\}\s*|\s*,?\\!\s*,?(?:\\!)?|\\[,:; ]\s*|~| )\d{3})+(?!\d)")
 
@@ -88,6 +92,8 @@ def normalise(text: str) -> str:
         text = _SINGLE.sub(r"\1", text)
         text = _UNIT_FRACTION.sub(r"\\text{\1/\2}", text)
         text = _SYSTEM.sub("", text)
+    if "C" in text or "P" in text:
+        text = _CHOSEN.sub(r"\2(\1,\3)", text)
     if "pprox" in text or "about" in text or "rough" in text:
         text = _APPROXIMATELY.sub("", text)
     if "st" in text or "nd" in text or "rd" in text or "th" in text:

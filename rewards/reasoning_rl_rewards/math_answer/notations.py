@@ -41,20 +41,27 @@ def _looks_like_clock(text: str, digits: list[str], suffix: str) -> bool:
     )
 
 
+def _base(index: str) -> int | None:
+    """The base that an index names: `2`, `two`, `base 2`."""
+    index = index.lower().removeprefix("base").strip()
+    if index.isascii() and index.isdigit():
+        return int(index) if len(index) < 3 else None
+    return {"two": 2, "three": 3, "five": 5, "eight": 8, "ten": 10, "sixteen": 16}.get(index)
+
+
 def read_numeral(tokens: Sequence[Token]) -> Numeral | None:
     """Digits and a base as index: `1011_2`, `2A_{16}`."""
     at = next((position for position, token in enumerate(tokens) if token.text == "_"), 0)
     if not at:
         return None
-    index = [token for token in tokens[at + 1 :] if token.text not in "{}"]
-    if index and index[-1].text in ("ten", "two", "eight", "sixteen"):
-        return None
-    if len(index) != 1 or index[0].kind != "num" or not index[0].text.isdigit() or len(index[0].text) > 2:
+    base = _base("".join(token.text for token in tokens[at + 1 :] if token.text not in "{}()"))
+    if at > 2 and tokens[0].text == "(" and tokens[at - 1].text == ")":
+        tokens, at = tokens[1 : at - 1], at - 2
+    if base is None:
         return None
     if not all(token.kind in ("num", "sym", "letters", "text", "word") for token in tokens[:at]):
         return None
     digits = "".join(token.text for token in tokens[:at]).upper()
-    base = int(index[0].text)
     if not 2 <= base <= 36 or not re.fullmatch(r"[0-9A-Z]+", digits) or len(digits) > 100:
         return None
     if not digits[0].isdigit() and not all(token.kind in ("text", "letters", "num") for token in tokens[:at]):

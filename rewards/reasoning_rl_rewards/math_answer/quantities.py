@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 from reasoning_rl_rewards.math_answer.answers import Quantity
@@ -53,8 +54,9 @@ def _leading_currency(tokens: list[Token]) -> tuple[Unit | None, list[Token]]:
         if rest[-1].text == tokens[at].text:
             rest = rest[:-1]
         last = rest[-1]
-        if last.kind in ("word", "text", "letters") and read_unit(last.text) is not None:
-            rest = rest[:-1]  # \$5 dollars
+        if unit and last.kind in ("word", "text", "letters") and (word := read_unit(last.text)) is not None:
+            rest = rest[:-1]  # \$5 dollars, \$5 million
+            unit = replace(unit, scale=word.scale)
         return unit, rest
     if len(tokens) > 1 and tokens[0].text.rstrip(".") in ("Rs", "USD", "EUR", "GBP", "INR", "CNY", "JPY", "RMB"):
         rest = tokens[2:] if tokens[1].text == "." else tokens[1:]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from fractions import Fraction
 
 from reasoning_rl_rewards.math_answer.answers import (
     Congruence,
@@ -15,15 +14,30 @@ from reasoning_rl_rewards.math_answer.answers import (
     Labelled,
     Matrix,
     Quantity,
+    Ratio,
     Relation,
     SetOperation,
     Value,
     Verbatim,
     Words,
 )
+from reasoning_rl_rewards.math_answer.chains import (
+    are_sets,
+    is_constant,
+    last_of_chain,
+    refuse_wrong_rounding,
+    without_formulas,
+)
+from reasoning_rl_rewards.math_answer.conditions import (
+    COMPARISONS,
+    by_label,
+    excludes,
+    is_condition,
+    is_domain,
+    is_inequality,
+    systems,
+)
 from reasoning_rl_rewards.math_answer.errors import RefusedError, TooCostlyError, UndefinedError, UnreadableError
-from reasoning_rl_rewards.math_answer.evaluate import constant_value
-from reasoning_rl_rewards.math_answer.expression import symbols
 from reasoning_rl_rewards.math_answer.labels import is_label, label_text
 from reasoning_rl_rewards.math_answer.notations import read_numeral, read_ratio
 from reasoning_rl_rewards.math_answer.quantities import read_quantity
@@ -33,16 +47,14 @@ from reasoning_rl_rewards.math_answer.splitting import matching, split, with_con
 from reasoning_rl_rewards.math_answer.tokens import Token, spell, tokenize
 from reasoning_rl_rewards.math_answer.words import is_wordy, plain_words, strip_prose
 
-_COMPARISONS = frozenset(("<", ">", "<=", ">=", "!="))
 _SET_OPERATIONS = {"\\cup": "cup", "\\cap": "cap", "\\setminus": "setminus"}
 _MATRICES = frozenset(f"begin:{kind}" for kind in ("matrix", "pmatrix", "bmatrix", "Bmatrix", "array", "smallmatrix"))
 _LISTS = frozenset(("begin:cases", "begin:aligned", "begin:align", "begin:gathered", "begin:split", "begin:dcases"))
-_CLOCK = re.compile(r"\d{1,2}:\d\d(?::\d\d)?")
-_DECIMAL_COMMA = re.compile(r"^([^\d(\[{,]*\d+),(\d+)([^\d)\]},]*)$")
+_DECIMAL_COMMA = re.compile(r"^([^\d(\[{,]*\d+),(\d+)([^\d)\]},]*(?:\\(?:text|mathrm)\s*\{[^{}\d]*\}[^\d)\]},]*)?)$")
+_POINTS_AND_COMMA = re.compile(r"^([^\d(\[{,]*\d{1,3}(?:\.\d{3})+),(\d+)([^\d)\]},]*)$")
 _GROUPS_OF_THREE = re.compile(r"\d{1,3}(,\d{3})+(?!\d)")
 _FRENCH = re.compile(r"(?:\\left)?\s*([\[\]])([^\[\]()]*?)(?:\\right)?\s*([\[\]])")
 _PROSE = frozenset(("text", "word", "letters", "sym", "num", "sep"))
-_NUMBER_SETS = frozenset(f"\\mathbb {letter}" for letter in ("Z", "N", "R", "Z ^ +", "N ^ *", "Z ^ { + }"))
 _MAX_ITEMS = 40
 
 
@@ -55,7 +67,7 @@ def read(text: str) -> list[Value]:
     found = [_readings(form) for form in forms(text)]
     readable = [readings[0] for readings in found if not isinstance(readings[0], Verbatim)]
     if len(readable) > 1:
-        _chain(readable)
+        last_of_chain(readable)
     return [reading for readings in found for reading in readings]
 
 
@@ -69,6 +81,9 @@ def _readings(text: str) -> list[Value]:
     elif "," in text and (decimal := _DECIMAL_COMMA.match(text)):
         pointed = f"{decimal[1]}.{decimal[2]}{decimal[3]}"
         makers.append(lambda: read_tokens(tokenize(pointed)))
+    elif "," in text and (both := _POINTS_AND_COMMA.match(text)):
+        plain = f"{both[1].replace('.', '')}.{both[2]}{both[3]}"
+        makers.append(lambda: read_tokens(tokenize(plain)))
     readings: list[Value] = []
     problem: UnreadableError | UndefinedError | None = None
     for make in makers:
@@ -123,7 +138,7 @@ def _list(tokens: Sequence[Token]) -> Value:
     """Items between separators: rows and semicolons bind more loosely than commas."""
     parts, separators = split(tokens, lambda token: token.text in (";", "\\\\"))
     if not separators:
-        parts, separators = _systems(tokens)
+        parts, separators = systems(tokens)
     if not separators:
         parts, separators = split(tokens, lambda token: token.text in (",", "and", "or", "&"))
     parts = [part for part in parts if part]
@@ -135,7 +150,7 @@ def _list(tokens: Sequence[Token]) -> Value:
         raise UnreadableError("a table without its frame")
     if len(parts) == 1:
         return _list(parts[0]) if len(parts[0]) < len(tokens) else _relation(parts[0])
-    kept = [part for part in parts if not _is_domain(part)]
+    kept = [part for part in parts if not is_domain(part)]
     if kept and len(kept) < len(parts):
         parts = kept
         if len(parts) == 1:
@@ -143,70 +158,16 @@ def _list(tokens: Sequence[Token]) -> Value:
     words = {separator.text for separator in separators}
     items: list[Value] = [_list(part) for part in parts]
     names = {name for item in items if (name := variable(item))}
-    if len(names) < 2 and any(map(_is_inequality, items)) and all(map(_is_condition, items)):
+    if len(names) == 1 and any(map(is_inequality, items)) and all(map(is_condition, items)):
         if "or" in words:
             return SetOperation("cup", tuple(items))
-        if "and" in words or _excludes(items):
+        if "and" in words or excludes(items):
             return SetOperation("cap", tuple(items))
-    items = _by_label(items)
+    items = by_label(items)
     first, *rest = items
     if isinstance(first, Labelled) and not any(isinstance(item, (Labelled, Relation)) for item in rest):
         return Labelled(first.label, Group("", "", (first.value, *rest)))
     return Group("", "", tuple(items))
-
-
-def _systems(tokens: Sequence[Token]) -> tuple[list[Sequence[Token]], list[Token]]:
-    """`x=1, y=2 and x=3, y=4`: lists of assignments between `and` or `or`; no separators where there are none."""
-    parts, separators = split(tokens, lambda token: token.text in ("and", "or"))
-    has_lists = all(
-        any(token.text == "," for token in part[:-1]) and any(token.text == "=" for token in part) for part in parts
-    )
-    return (parts, separators) if has_lists else ([tokens], [])
-
-
-def _by_label(items: list[Value]) -> list[Value]:
-    """`x=1, y=2, x=3, y=4` as two solutions: a list whose names repeat in the same order."""
-    labels = [item.label for item in items if isinstance(item, Labelled)]
-    if len(labels) < len(items) or len(set(labels)) < 2 or labels[0] not in labels[1:]:
-        return items
-    period = labels.index(labels[0], 1)
-    if len(items) % period or any(label != labels[at % period] for at, label in enumerate(labels)):
-        return items
-    return [Group("", "", tuple(items[at : at + period])) for at in range(0, len(items), period)]
-
-
-def _is_domain(tokens: Sequence[Token]) -> bool:
-    """`k \\in \\mathbb Z`: says what a letter may be and nothing of the answer."""
-    signs = [at for at, token in enumerate(tokens) if token.kind == "rel"]
-    return len(signs) == 1 and tokens[signs[0]].text == "in" and spell(tokens[signs[0] + 1 :]) in _NUMBER_SETS
-
-
-def _is_condition(value: Value) -> bool:
-    """What may stand beside an inequality in one: another, an equation `x = 2`, an interval."""
-    return (
-        _is_inequality(value)
-        or isinstance(value, Labelled)
-        or (isinstance(value, Group) and value.opened in ("(", "["))
-    )
-
-
-def _excludes(items: list[Value]) -> bool:
-    """`m < 1, m != 0`: all about one letter, with an exception, so that all of it must hold."""
-    relations = [item for item in items if isinstance(item, Relation)]
-    return (
-        len(relations) == len(items)
-        and any("!=" in item.operators for item in relations)
-        and (
-            len({variable(item) for item in items}) == 1
-            and not all(set(item.operators) == {"!="} for item in relations)
-        )
-    )
-
-
-def _is_inequality(value: Value) -> bool:
-    return (isinstance(value, Relation) and set(value.operators) <= _COMPARISONS) or (
-        isinstance(value, Labelled) and isinstance(value.value, (Group, SetOperation))
-    )
 
 
 def _relation(tokens: Sequence[Token]) -> Value:
@@ -214,11 +175,13 @@ def _relation(tokens: Sequence[Token]) -> Value:
     sides, signs = split(tokens, lambda token: token.kind == "rel")
     if not signs:
         return _set(tokens)
-    if len(signs) > 1 or signs[0].text in _COMPARISONS:
+    if len(signs) > 1 or signs[0].text in COMPARISONS:
         parts, found = split(tokens, lambda token: token.text in ("\\cup", "\\cap"))
         if found and all(any(token.kind == "rel" for token in part) for part in parts):
             return SetOperation(_SET_OPERATIONS[found[0].text], tuple(_relation(part) for part in parts))
     operators = [sign.text for sign in signs]
+    if operators == ["approx"] and not sides[0]:
+        return _set(sides[1])
     if operators == ["in"] and is_label(sides[0]):
         return Labelled(label_text(sides[0]), _set(sides[1]))
     if operators == ["equiv"]:
@@ -227,7 +190,7 @@ def _relation(tokens: Sequence[Token]) -> Value:
         return _equation(sides)
     if set(operators) <= {"=", "approx"}:
         return _approximation(sides, operators)
-    if set(operators) <= _COMPARISONS and all(sides):
+    if set(operators) <= COMPARISONS and all(sides):
         return Relation(tuple(operators), tuple(_set(side) for side in sides))
     raise UnreadableError(f"the relation {' '.join(operators)}")
 
@@ -239,36 +202,13 @@ def _equation(sides: list[Sequence[Token]]) -> Value:
         names = [side for side in sides[:-1] if len(side) == 1 and is_label(side)]
         if len(names) == len(sides) - 1 > 1:
             return Group("", "", tuple(Labelled(label_text(name), _set(sides[-1])) for name in names))
-        return Labelled(label_text(sides[0]), _chain(_without_formulas([_set(side) for side in sides[1:]])))
+        return Labelled(label_text(sides[0]), last_of_chain(without_formulas([_set(side) for side in sides[1:]])))
     if len(sides) == 2 and is_label(sides[1]):
         return Labelled(label_text(sides[1]), _set(sides[0]))
     values = [_set(side) for side in sides]
-    if len(values) == 2 and not (_is_constant(values[0]) and _is_constant(values[1])) and not _are_sets(values):
+    if len(values) == 2 and not (is_constant(values[0]) and is_constant(values[1])) and not are_sets(values):
         return Relation(("=",), tuple(values))
-    return _chain(values)
-
-
-def _without_formulas(values: list[Value]) -> list[Value]:
-    """`A = \\pi r^2 = 25\\pi`: a formula before the constant that it comes to is no second answer."""
-    return [value for value in values[:-1] if _is_constant(value) or not _is_constant(values[-1])] + values[-1:]
-
-
-def _are_sets(values: list[Value]) -> bool:
-    return all(isinstance(value, (Group, SetOperation, Matrix)) for value in values)
-
-
-def _is_constant(value: Value) -> bool:
-    return not isinstance(value, Quantity) or not symbols(value.node)
-
-
-def _chain(values: Sequence[Value]) -> Value:
-    """The last of several values that must be equal: `1/2 = 0.5`; `6 = 7` is no answer."""
-    from reasoning_rl_rewards.math_answer.equality import are_equal
-
-    for value in values[:-1]:
-        if not are_equal(values[-1], value):
-            raise RefusedError("a chain of different values")
-    return values[-1]
+    return last_of_chain(values)
 
 
 def _approximation(sides: list[Sequence[Token]], operators: list[str]) -> Value:
@@ -280,16 +220,7 @@ def _approximation(sides: list[Sequence[Token]], operators: list[str]) -> Value:
     if len(sides) == 2 and is_label(sides[0]):
         return Labelled(label_text(sides[0]), tail)
     head = _equation(sides[:-1]) if len(sides) > 2 else _set(sides[0])
-    value = head.value if isinstance(head, Labelled) else head
-    if not isinstance(value, Quantity) or not isinstance(tail, Quantity):
-        raise RefusedError("an approximation of what is no number")
-    exact, decimal = constant_value(value.node), constant_value(tail.node)
-    if exact is None or not isinstance(decimal, Fraction) or not tail.places:
-        raise RefusedError("an approximation that is none")
-    from reasoning_rl_rewards.math_answer.amounts import is_within
-
-    if not is_within(exact, decimal, Fraction(1, 10**tail.places)):
-        raise RefusedError("an approximation that is wrong")
+    refuse_wrong_rounding(head.value if isinstance(head, Labelled) else head, tail)
     return head
 
 
@@ -331,6 +262,9 @@ def _set(tokens: Sequence[Token]) -> Value:
         return read_ratio(tokens, parts)
     if is_wordy(tokens):
         return Words(plain_words(tokens))
+    parts, found = split(tokens, lambda token: token.kind in ("text", "word", "letters") and token.text == "to")
+    if len(found) == 1 and all(parts):
+        return Ratio(tuple(read_quantity(part) for part in parts))
     return read_quantity(tokens)
 
 
@@ -373,7 +307,7 @@ def _bracketed(tokens: Sequence[Token]) -> Value | None:
 
 def _member(tokens: Sequence[Token]) -> Sequence[Token]:
     """The letter of a set builder, without the set that it is from."""
-    return split(tokens, lambda token: token.text == "in")[0][0] if _is_domain(tokens) else tokens
+    return split(tokens, lambda token: token.text == "in")[0][0] if is_domain(tokens) else tokens
 
 
 def _items(opened: str, closed: str, inside: Sequence[Token]) -> Value:

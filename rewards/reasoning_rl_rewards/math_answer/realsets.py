@@ -9,7 +9,7 @@ from typing import Any
 from reasoning_rl_rewards.math_answer.answers import Group, Labelled, Quantity, Relation, SetOperation, Value
 from reasoning_rl_rewards.math_answer.errors import UndefinedError, UnreadableError
 from reasoning_rl_rewards.math_answer.evaluate import evaluate
-from reasoning_rl_rewards.math_answer.expression import symbols
+from reasoning_rl_rewards.math_answer.expression import CONSTANTS, Node, symbols
 from reasoning_rl_rewards.math_answer.values import equal, less, mp
 
 _REALS = "\\mathbb R"
@@ -64,8 +64,9 @@ def variable(value: Value) -> str | None:
     if isinstance(value, Labelled):
         return value.label
     if isinstance(value, Relation):
-        names = [side.node[1] for side in value.sides if isinstance(side, Quantity) and side.node[0] == "s"]
-        return names[0] if names else None
+        names = {side.node[1] for side in value.sides if isinstance(side, Quantity) and _is_letter(side.node)}
+        names |= {side.node[2][1] for side in value.sides if isinstance(side, Quantity) and _is_size(side.node)}
+        return names.pop() if len(names) == 1 else None
     if isinstance(value, SetOperation):
         if value.operator == "builder":
             return None
@@ -113,7 +114,8 @@ def _interval(low: Any, has_low: bool, high: Any, has_high: bool) -> RealSet:
 
 def _inequality(value: Relation) -> RealSet:
     """`x < 3`, `1 < x <= 2`, `x != 0`: a lone letter against constants."""
-    at = [position for position, side in enumerate(value.sides) if isinstance(side, Quantity) and side.node[0] == "s"]
+    nodes = [side.node if isinstance(side, Quantity) else ("",) for side in value.sides]
+    at = [position for position, node in enumerate(nodes) if _is_letter(node) or _is_size(node)]
     if len(at) != 1 or set(value.operators) == {"="} or "=" in value.operators:
         raise UnreadableError("no inequality of one letter")
     infinity = mp().inf
@@ -131,7 +133,23 @@ def _inequality(value: Relation) -> RealSet:
         else:
             allowed = _interval(end, operator == ">=", infinity, False)
         pieces = _intersection(pieces, allowed)
-    return pieces
+    return _both_signs(pieces) if _is_size(nodes[at[0]]) else pieces
+
+
+def _is_letter(node: Node) -> bool:
+    return node[0] == "s" and node[1] not in CONSTANTS
+
+
+def _is_size(node: Node) -> bool:
+    """`|x|` of a lone letter."""
+    return node[:2] == ("f", "abs") and _is_letter(node[2])
+
+
+def _both_signs(sizes: RealSet) -> RealSet:
+    """The numbers whose absolute value is in a set."""
+    zero = Fraction(0)
+    positive = _intersection(_normal(sizes), _interval(zero, True, mp().inf, False))
+    return _normal(positive + [_Piece(-piece.high, piece.has_high, -piece.low, piece.has_low) for piece in positive])
 
 
 def _operation(value: SetOperation) -> RealSet:

@@ -30,12 +30,10 @@ from reasoning_rl_rewards.math_answer.commands import (
     WORDS,
 )
 from reasoning_rl_rewards.math_answer.errors import TooCostlyError, UnreadableError
+from reasoning_rl_rewards.math_answer.numerals import Written, plain, repeating, scientific
 
 Kind = Literal["num", "sym", "letters", "word", "text", "cmd", "op", "open", "close", "rel", "sep"]
 
-#: An exponent of ten with more digits than this is a bomb or a slip.
-_MAX_EXPONENT_DIGITS = 4
-_MAX_NUMERAL_CHARS = 300
 MAX_TOKENS = 600
 MAX_DEPTH = 30
 _MAX_STYLES = 6
@@ -111,6 +109,9 @@ class _Lexer:
         if len(self.tokens) > MAX_TOKENS:
             raise TooCostlyError("too many symbols")
 
+    def numeral(self, found: Written) -> None:
+        self.add("num", *found)
+
     def run(self) -> None:
         position, text = 0, self.text
         while position < len(text):
@@ -122,7 +123,7 @@ class _Lexer:
                 self.spaced = True
                 self.new_line = "\n" in found and not self.depth and bool(self.tokens)
             elif kind == "numeral":
-                self.number(found)
+                self.numeral(plain(found))
             elif kind == "letters":
                 if found == "min" and not _ARGUMENTS.match(text, position):
                     self.add("letters", found)  # minutes
@@ -141,44 +142,15 @@ class _Lexer:
                     first = re.match(r"\d+", found)
                     assert first
                     position = match.start() + first.end()
-                    self.number(first[0])
+                    self.numeral(plain(first[0]))
                 else:
-                    self.number(found.replace(",", "") if found.count(".") < 2 else found.replace(".", ""))
+                    self.numeral(plain(found.replace(",", "") if found.count(".") < 2 else found.replace(".", "")))
             elif kind == "scientific":
-                self.scientific(found)
+                self.numeral(scientific(found))
             else:
-                self.repeating(found)
+                self.numeral(repeating(found))
         if self.depth:
             raise UnreadableError("a bracket is not closed")
-
-    def number(self, numeral: str) -> None:
-        if len(numeral) > _MAX_NUMERAL_CHARS:
-            raise TooCostlyError("a numeral of more than 300 characters")
-        whole, _, decimals = numeral.partition(".")
-        value = Fraction(int((whole + decimals) or "0"), 10 ** len(decimals))
-        canonical = (whole.lstrip("0") or "0") + ("." + decimals if decimals else "")
-        self.add("num", canonical, value, len(decimals))
-
-    def scientific(self, numeral: str) -> None:
-        mantissa, _, exponent = numeral.lower().partition("e")
-        if len(exponent.lstrip("+-0")) > _MAX_EXPONENT_DIGITS or len(mantissa) > _MAX_NUMERAL_CHARS:
-            raise TooCostlyError("an exponent of more than four digits")
-        decimals = len(mantissa.partition(".")[2])
-        value = Fraction(mantissa.rstrip(".")) * Fraction(10) ** int(exponent)
-        self.add("num", numeral.lower(), value, max(0, decimals - int(exponent)))
-
-    def repeating(self, numeral: str) -> None:
-        if len(numeral) > _MAX_NUMERAL_CHARS:
-            raise TooCostlyError("a numeral of more than 300 characters")
-        plain = re.sub(r"\\(?:overline|bar)|\s", "", numeral)
-        if "\\dot" in plain:
-            first = plain.index("\\dot")
-            plain = plain[:first] + "{" + re.sub(r"\\dot|[{}]", "", plain[first:]) + "}"
-        match = re.fullmatch(r"(\d*)\.(\d*)[({]?(\d+)[)}]?", plain)
-        assert match
-        whole, fixed, cycle = match.groups()
-        value = Fraction(int((whole + fixed) or "0")) + Fraction(int(cycle), 10 ** len(cycle) - 1)
-        self.add("num", f"{whole or 0}.{fixed}({cycle})", value / 10 ** len(fixed), -1)
 
     def letters(self, run: str) -> None:
         if run in WORDS:

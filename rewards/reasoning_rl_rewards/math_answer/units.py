@@ -58,6 +58,8 @@ _FORBIDDEN = frozenset([
     "but", "without", "maybe", "perhaps", "approximately", "about", "if", "unless", "than", "more", "less",
     "greater", "fewer", "least", "most", "only", "however", "mod", "modulo"
 ])  # fmt: skip
+#: Words of a number that stand where a unit does: 5 million dollars.
+_SCALES = {"dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _POWERS = {"square": 2, "sq": 2, "squared": 2, "cubic": 3, "cubed": 3, "平方": 2, "立方": 3}
 _FILLERS = frozenset(["of", "the", "a", "an", "per"])
 _PLURAL_KEPT = frozenset(("s", "ms", "celsius", "lbs", "rs"))
@@ -67,12 +69,15 @@ _PLURAL_KEPT = frozenset(("s", "ms", "celsius", "lbs", "rs"))
 class Unit:
     """A unit as powers of dimensions, and its factor to the base units; `is_known` when all of it is in the table.
 
+    `scale` is that of words such as million, which belong to the number and not to what is counted.
+
     Counters that are not (apples, people) say what is counted, not how much: they are not compared.
     """
 
     dimensions: Mapping[str, int]
     factor: Fraction
     is_known: bool = True
+    scale: Fraction = Fraction(1)
 
     @property
     def is_angle_in_degrees(self) -> bool:
@@ -101,7 +106,7 @@ def read_unit(text: str) -> Unit | None:
     if not words or len(words) > 8:
         return None
     dimensions: dict[str, int] = {}
-    factor, is_known = Fraction(1), True
+    factor, scale, is_known = Fraction(1), Fraction(1), True
     sign, power_before, last = 1, 1, None
     index = 0
     while index < len(words):
@@ -112,7 +117,9 @@ def read_unit(text: str) -> Unit | None:
             return None
         if low in _FILLERS:
             continue
-        if word == "/":
+        if size := _SCALES.get(_stem(low)):
+            scale *= size
+        elif word == "/":
             sign = -1
         elif word == "^":
             if last is None or index >= len(words) or not re.fullmatch(r"-?[1-9]", words[index]):
@@ -139,7 +146,7 @@ def read_unit(text: str) -> Unit | None:
                 factor *= size ** (sign * power_before)
             last = (dimension, size, sign)
             power_before = 1
-    return Unit({name: power for name, power in dimensions.items() if power and name}, factor, is_known)
+    return Unit({name: power for name, power in dimensions.items() if power and name}, factor, is_known, scale)
 
 
 def _stem(word: str) -> str:

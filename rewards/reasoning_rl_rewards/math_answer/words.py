@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from fractions import Fraction
 
 from reasoning_rl_rewards.math_answer.errors import RefusedError
 from reasoning_rl_rewards.math_answer.tokens import Token
@@ -23,6 +24,19 @@ _SAME = {
     "none": "no solution", "no real solutions": "no real solution", "no real roots": "no real root",
     "all real number": "all real numbers", "all reals": "all real numbers", "infinitely many solutions": "infinitely many",
 }  # fmt: skip
+_TENS = {name: 10 * number for number, name in enumerate(
+    ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"], start=2)}  # fmt: skip
+_PARTS = {
+    "half": 2,
+    "halve": 2,
+    "third": 3,
+    "quarter": 4,
+    "fourth": 4,
+    "fifth": 5,
+    "sixth": 6,
+    "eighth": 8,
+    "tenth": 10,
+}
 _NUMBERS = {name: number for number, name in enumerate(
     ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"]
 )}  # fmt: skip
@@ -49,17 +63,28 @@ def plain_words(tokens: Sequence[Token]) -> str:
     return _SAME.get(joined, joined)
 
 
-def number_word(words: str) -> int | None:
-    """The number that a word from zero to twenty names."""
-    return _NUMBERS.get(words)
+def number_word(words: str) -> Fraction | None:
+    """The number that words name: from zero to ninety-nine, a hundred, a thousand, simple fractions of up to twenty parts."""
+    first, _, last = words.partition(" ")
+    if words in ("hundred", "one hundred", "thousand", "one thousand"):
+        return Fraction(100 if "hundred" in words else 1000)
+    if part := _PARTS.get(last.removesuffix("s") or first.removesuffix("s")):
+        count = _NUMBERS.get(first) if last else 1
+        return None if count is None else Fraction(count, part)
+    if first in _TENS and (not last or 0 < _NUMBERS.get(last, 0) < 10):
+        return Fraction(_TENS[first] + _NUMBERS.get(last, 0))
+    return None if words not in _NUMBERS else Fraction(_NUMBERS[words])
 
 
 def strip_prose(tokens: Sequence[Token]) -> Sequence[Token]:
-    """The value after prose that ends in a verb: `The area is 5`. Prose that denies what follows is no answer.
+    """The value after prose that ends in a verb or a colon: `The area is 5`, `Area: 5`. Prose that denies what follows is no answer.
 
     Raises:
         RefusedError: it denies.
     """
+    if len(tokens) > 1 and tokens[0].kind == "text" and tokens[0].text.endswith(":"):
+        _refuse_denial(tokens[:1])
+        return tokens[1:]
     end = 0
     while end < len(tokens) and (
         tokens[end].kind in ("word", "text", "letters", "sym") or tokens[end].text in ("'", ",", "and")
@@ -71,13 +96,16 @@ def strip_prose(tokens: Sequence[Token]) -> Sequence[Token]:
     last = next((at for at in range(end - 1, -1, -1) if _last_word(tokens[at]) in _LINKS), -1)
     if last < 0 or end == len(tokens):
         return tokens
-    said = set(" ".join(token.text for token in tokens[: last + 1]).casefold().split())
-    if said & NEGATIONS:
-        raise RefusedError("prose that denies what follows")
+    _refuse_denial(tokens[: last + 1])
     rest = tokens[last + 1 :]
     if rest and rest[0].text == ":":
         rest = rest[1:]
     return rest if last or tokens[0].kind == "text" else tokens
+
+
+def _refuse_denial(tokens: Sequence[Token]) -> None:
+    if set(re.split(r"[\s:,]+", " ".join(token.text for token in tokens).casefold())) & NEGATIONS:
+        raise RefusedError("prose that denies what follows")
 
 
 def _last_word(token: Token) -> str:

@@ -1,0 +1,43 @@
+"""Rows that could not be scored through our own fault, taken out of a rollout as if they had not been sampled.
+
+TRL keeps them out of their group's baseline and gives them no advantage, but it counts their tokens in the normaliser of the
+loss and trains them on its KL and entropy terms. Pure functions on a rollout; `trainer` calls them,
+tests/trl/test_void_rows.py holds the gradients against TRL's on the other rows alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from reasoning_rl.trl_bridge.savings import select_rows
+
+
+def leave_out(rollout: dict[str, Any], is_void: torch.Tensor) -> torch.Tensor:
+    """Masks the completions of void rows and marks the others in a new entry `scored`, (B,).
+
+    Args:
+        rollout: what TRL made of the local rows; changed in place.
+        is_void: (B,), in the order of the rows.
+
+    Returns:
+        The number of local tokens that no longer belong in `num_items_in_batch`.
+    """
+    mask = rollout["completion_mask"]
+    num_tokens = (mask * rollout.get("tool_mask", 1))[is_void].sum()
+    rollout["completion_mask"] = mask.masked_fill(is_void[:, None], 0)
+    rollout["scored"] = ~is_void
+    return num_tokens
+
+
+def without(inputs: dict[str, Any]) -> dict[str, Any]:
+    """A micro-batch without its void rows, itself when it has none.
+
+    Where all are void one is kept and counts nothing, since every rank must run a forward and a backward pass.
+    """
+    scored = inputs.get("scored")
+    if scored is None or bool(scored.all()):
+        return inputs
+    rows = scored.nonzero(as_tuple=True)[0]
+    return select_rows(inputs, rows if rows.numel() else torch.zeros(1, dtype=torch.long, device=scored.device))
