@@ -196,10 +196,14 @@ class Run:
 
     def _finish(self) -> None:
         assert self._report is not None
-        try:
-            packet = self._report.recv(1 << 16)
-        except OSError:
-            packet = b""
+        packet = b""
+        with contextlib.suppress(OSError):
+            try:
+                packet = self._report.recv(1 << 16)
+            except (
+                ConnectionResetError
+            ):  # said once when a word of ours was not read any more; the report comes after it
+                packet = self._report.recv(1 << 16)
         for fd in list(self._names):
             while fd in self._names and self._read(fd):
                 pass

@@ -40,7 +40,7 @@ def rows() -> Iterator[dict[str, Any]]:
             case "stdio":
                 test = {"type": "stdio", "input": f"{number}\n", "output": f"{number + 1}\n"}
             case _:
-                code = f"{'import math' if kind == 'module' else ''}\nassert f({number}) == {number + 1}"
+                code = f"{'import random' if kind == 'module' else ''}\nassert f({number}) == {number + 1}"
                 test = {"type": "assert", "entry_point": "f", "code": code}
         yield {"id": number, "completion": f"```python\n# {number}\n{program}\n```", "tests": [test]}
 

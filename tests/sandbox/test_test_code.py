@@ -24,9 +24,20 @@ HARMLESS = [
     "METADATA = {'author': 'x'}\ndef check(candidate):\n    x = [candidate(i, i) for i in range(3)]\n    assert x[1:] == [2, 4]\n",
     "x = [0]\nx[0] += add(1, 2)\nassert x == [3]",
     "n = 0\nwhile n < 3: n += add(1, 0)\nassert n == 3",
+    "import math\nassert math.isclose(add(0.1, 0.2), 0.3) and math.pi",
+    "import math as m\ndef check(candidate):\n    assert m.fabs(candidate(1, 2)) == 3",
 ]
 NOT_HARMLESS = [
-    "import math\nassert add(1, 2) == 3",
+    "import random\nassert add(1, 2) == 3",
+    "import math, sys\nassert add(1, 2) == 3",
+    "import math\nmath.pi = 3\nassert add(1, 2) == 3",
+    "import math\nassert math.__loader__ and add(1, 2) == 3",
+    "import math\nassert math.sin.real and add(1, 2) == 3",
+    "import math\nmath = (x for x in [1])\nx = math.gi_frame\nassert add(1, 2) == 3",
+    "import math\ndef f(math): return math.gi_frame\nassert add(1, 2) == 3",
+    "import math as add\nassert add.pi",
+    "from math import *\nassert add(1, 2) == 3",
+    "from math import sin\nassert add(1, 2) == 3",
     "from sys import setrecursionlimit\nassert add(1, 2) == 3",
     "assert add(1, 2).real == 3",
     "assert __builtins__['len']([1]) == add(1, 0)",
@@ -93,7 +104,7 @@ def test_a_process_serves_again_while_nothing_stays(own: LocalSandbox) -> None:
 @pytest.mark.parametrize(
     ("code", "program"),
     [
-        ("import math\nassert add(1, 2) == 3", ADD),
+        ("import random\nassert add(1, 2) == 3", ADD),
         ("assert add(1, 2) == 3", "import sys; sys.exit(0)"),
         ("assert add(1, 2) == 3", "def add(a, b): import os; os.write(4, b'forged')"),
         ("assert add(1, 2) == 3", "def add(a, b): raise MemoryError"),
@@ -112,7 +123,7 @@ def test_else_a_fresh_one_serves(own: LocalSandbox, code: str, program: str) -> 
 
 def test_the_number_of_processes_stays(own: LocalSandbox) -> None:
     before = len(descendants(os.getpid()))
-    for code in ("assert add(1, 2) == 3", "import math\nassert add(1, 2) == 3", "assert nothing"):
+    for code in ("assert add(1, 2) == 3", "import random\nassert add(1, 2) == 3", "assert nothing"):
         grade(own, code)
         assert len(descendants(os.getpid())) == before
 
@@ -137,6 +148,14 @@ LEFT = {
         "assert len([]) == 7 and add(1, 2) == 3",
     ),
 }
+
+
+def test_many_processes_one_after_the_other(own: LocalSandbox) -> None:
+    """None of them is lost on its way: a jail that had failed would have been replaced."""
+    jails = dict(own._jails)
+    for _ in range(150):
+        assert grade(own, "import random\nassert add(1, 2) == 3") == "accepted"
+    assert own._jails == jails
 
 
 @pytest.mark.parametrize("what", LEFT)
