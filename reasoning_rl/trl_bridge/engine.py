@@ -280,6 +280,8 @@ def _launcher_environment(state: PartialState) -> Iterator[None]:
     ranks = {"RANK": state.process_index, "LOCAL_RANK": state.local_process_index, "WORLD_SIZE": state.num_processes}
     before = {name: os.environ.get(name) for name in (*ranks, "MASTER_ADDR", "MASTER_PORT")}
     os.environ |= {name: str(value) for name, value in ranks.items()}
+    if state.num_processes == 1:  # accelerate leaves 29500 there, which the next run on this machine would want too
+        os.environ.pop("MASTER_PORT", None)
     ensure_master_addr_port()
     try:
         yield
