@@ -18,6 +18,7 @@ from reasoning_rl.errors import RecipeError
 from reasoning_rl.recipe import Recipe, Stage
 
 T = TypeVar("T")
+C = TypeVar("C", SFTConfig, GRPOConfig)
 
 
 def lora_config(recipe: Recipe, stage: Stage) -> LoraConfig | None:
@@ -37,7 +38,8 @@ def sft_config(recipe: Recipe, stage: Stage, output_dir: Path) -> SFTConfig:
     Raises:
         RecipeError: TRL refuses a value.
     """
-    return _build(SFTConfig, f"sft (stage {stage.name})", {**_ours(recipe, output_dir), **recipe.section_of(stage)})
+    arguments = {**_ours(recipe, output_dir), **recipe.section_of(stage)}
+    return _without_cpu_number(_build(SFTConfig, f"sft (stage {stage.name})", arguments))
 
 
 def grpo_config(recipe: Recipe, stage: Stage, output_dir: Path) -> GRPOConfig:
@@ -47,7 +49,7 @@ def grpo_config(recipe: Recipe, stage: Stage, output_dir: Path) -> GRPOConfig:
         RecipeError: TRL refuses a value.
     """
     arguments = {**_ours(recipe, output_dir), "remove_unused_columns": False, **recipe.section_of(stage)}
-    return _build(GRPOConfig, f"grpo (stage {stage.name})", arguments)
+    return _without_cpu_number(_build(GRPOConfig, f"grpo (stage {stage.name})", arguments))
 
 
 def build_all(recipe: Recipe, output_dir: Path) -> None:
@@ -84,6 +86,13 @@ def _ours(recipe: Recipe, output_dir: Path) -> dict[str, Any]:
         "disable_tqdm": True,
         "use_cpu": not torch.accelerator.is_available(),
     }
+
+
+def _without_cpu_number(config: C) -> C:
+    """With several processes on a CPU accelerate calls it `cpu:0`, where torch can load no optimizer of a checkpoint."""
+    if config.device.type == "cpu":
+        config.distributed_state.device = vars(config)["_setup_devices"] = torch.device("cpu")
+    return config
 
 
 def _build(cls: Callable[..., T], section: str, arguments: dict[str, Any]) -> T:

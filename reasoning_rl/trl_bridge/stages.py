@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
-from accelerate.state import AcceleratorState
 from accelerate.utils import gather_object
 from datasets import Dataset
 from peft import PeftModel
@@ -81,7 +80,7 @@ class StageInput:
 
 def run_sft(given: StageInput) -> dict[str, Any]:
     """Supervised fine-tuning on the completions of the rows; loss on the completion only (TRL's default)."""
-    _prepare_training()
+    use_cpu_lm_head()
     dataset = Dataset.from_list(
         [{"prompt": row.prompt, "completion": [{"role": "assistant", "content": row.completion}]} for row in given.rows]
     )
@@ -101,7 +100,7 @@ def run_sft(given: StageInput) -> dict[str, Any]:
 
 def run_grpo(given: StageInput) -> dict[str, Any]:
     """Reinforcement learning with group-relative advantages."""
-    _prepare_training()
+    use_cpu_lm_head()
     dataset = Dataset.from_list(
         [{"prompt": row.prompt, "row": json.dumps(row.columns), "row_id": row.row_id} for row in given.rows]
     )
@@ -177,13 +176,6 @@ def last_checkpoint(folder: StageDir) -> Path | None:
     """The newest complete checkpoint of a stage."""
     complete = [path.parent for path in folder.checkpoints.glob("checkpoint-*/trainer_state.json")]
     return max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
-
-
-def _prepare_training() -> None:
-    """What a trainer expects of its process. Accelerate keeps precision and DeepSpeed settings of the first trainer of a
-    process; each stage has its own."""
-    use_cpu_lm_head()
-    AcceleratorState._reset_state()
 
 
 def _train(given: StageInput, trainer: Trainer) -> dict[str, Any]:

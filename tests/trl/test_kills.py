@@ -30,7 +30,7 @@ def steps(run_dir: RunDir, stage: str) -> list[int]:
 def test_kills_in_every_stage(tiny_recipe: Callable[..., Path], tmp_path: Path) -> None:
     common: dict[str, Any] = {"learning_rate": 1e-3, "gradient_checkpointing": False, "bf16": False}
     recipe = tiny_recipe(
-        # Another precision than the next stage has, which accelerate would not let a process change by itself.
+        # Another precision than the next stage has.
         sft={
             **common,
             "bf16": True,
