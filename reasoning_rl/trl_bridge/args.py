@@ -90,7 +90,7 @@ def _ours(recipe: Recipe, output_dir: Path) -> dict[str, Any]:
 
 def _without_cpu_number(config: C) -> C:
     """With several processes on a CPU accelerate calls it `cpu:0`, where torch can load no optimizer of a checkpoint."""
-    if config.device.type == "cpu":
+    if config.device.type == "cpu" and config.distributed_state:
         config.distributed_state.device = vars(config)["_setup_devices"] = torch.device("cpu")
     return config
 
