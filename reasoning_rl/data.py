@@ -12,6 +12,7 @@ import logging
 import random
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -150,19 +151,29 @@ def _read_reasoning_gym(task: str, source: Source, where: str) -> Iterable[dict[
             "answer": item["answer"],
             "task": task,
             "task_options": json.dumps(source.options),
-            "metadata": json.dumps(_tagged(item["metadata"])),
+            "metadata": _metadata(item["metadata"], f"{where}: reasoning_gym task {task!r}"),
         }
 
 
+def _metadata(value: Any, where: str) -> str:
+    try:
+        return json.dumps(_tagged(value))
+    except TypeError as error:
+        raise DataError(f"{where}: its metadata cannot be kept as JSON ({error}); choose another task") from None
+
+
 def _tagged(value: Any) -> Any:
-    """What JSON cannot say, in JSON: `{"__tuple__": [...]}`, and `{"__pairs__": [[key, value], ...]}` for keys that are no
-    texts. Some verifiers compare tuples, and an Arrow table would give every row the keys of all."""
+    """What JSON cannot say, in JSON: `{"__tuple__": [...]}`, `{"__fraction__": [numerator, denominator]}`, and `{"__pairs__":
+    [[key, value], ...]}` for keys that are no texts. Some verifiers compare tuples, and an Arrow table would give every row
+    the keys of all."""
     if isinstance(value, dict):
         if all(isinstance(key, str) for key in value):
             return {key: _tagged(item) for key, item in value.items()}
         return {"__pairs__": [[_tagged(key), _tagged(item)] for key, item in value.items()]}
     if isinstance(value, tuple):
         return {"__tuple__": [_tagged(item) for item in value]}
+    if isinstance(value, Fraction):
+        return {"__fraction__": [value.numerator, value.denominator]}
     return [_tagged(item) for item in value] if isinstance(value, list) else value
 
 

@@ -7,6 +7,7 @@ that has itself said why it stopped.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import runpy
@@ -18,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from reasoning_rl.recipe import Launch
+from reasoning_rl.workers.proc import children
 
 #: Through this file the launched process tells its exit code, which `accelerate launch` would turn into 1.
 EXIT_FILE = "REASONING_RL_EXIT_FILE"
@@ -25,8 +27,8 @@ EXIT_FILE = "REASONING_RL_EXIT_FILE"
 #: The program that is launched.
 RUN_MODULE = "reasoning_rl.train"
 
-#: With several processes torchrun would hand on a Ctrl-C that they have received already, and kill them 30 s later.
-_INTERRUPT_IS_THE_RUNS = {"PET_SIGNALS_TO_HANDLE": "SIGTERM,SIGHUP,SIGQUIT"}
+#: torchrun would hand a Ctrl-C on to its processes and kill them 30 s later, saved or not.
+_INTERRUPT_IS_OURS = {"PET_SIGNALS_TO_HANDLE": "SIGTERM,SIGHUP,SIGQUIT"}
 
 
 def launch(recipe: str, overrides: Sequence[str], settings: Launch) -> int:
@@ -35,7 +37,7 @@ def launch(recipe: str, overrides: Sequence[str], settings: Launch) -> int:
         exit_file = Path(scratch) / "exit"
         process = subprocess.Popen(
             command(recipe, overrides, settings),
-            env={**os.environ, EXIT_FILE: str(exit_file), **_INTERRUPT_IS_THE_RUNS},
+            env={**os.environ, EXIT_FILE: str(exit_file), **_INTERRUPT_IS_OURS},
             preexec_fn=_ignore_interrupt,
         )
         while True:
@@ -43,7 +45,7 @@ def launch(recipe: str, overrides: Sequence[str], settings: Launch) -> int:
                 code = process.wait()
                 break
             except KeyboardInterrupt:
-                continue  # the run has received it too
+                _hand_on_interrupt(process.pid)
         return int(exit_file.read_text()) if exit_file.exists() else code
 
 
@@ -87,6 +89,14 @@ def process_environment(environment: Mapping[str, str]) -> dict[str, str]:
         **{key: value for key, value in defaults.items() if key not in environment},
         "OMP_NUM_THREADS": environment.get("REASONING_RL_THREADS", threads),
     }
+
+
+def _hand_on_interrupt(launcher: int) -> None:
+    """A single process has received a Ctrl-C with us, as it is in the terminal's group; those of torchrun are not."""
+    for pid in children(launcher):
+        with contextlib.suppress(ProcessLookupError):
+            if os.getpgid(pid) != os.getpgid(0):
+                os.kill(pid, signal.SIGINT)
 
 
 def _ignore_interrupt() -> None:

@@ -24,9 +24,6 @@ from reasoning_rl.trl_bridge.throughput import peak_memory, rates
 
 logger = logging.getLogger(__name__)
 
-#: Two signals this close are one Ctrl-C: torchrun hands on the one that the terminal has sent to its processes already.
-_SAME_CTRL_C_S = 1.0
-
 _SHOWN = {
     "reward": ("reward", "{:.3f}"),
     "rewards/{accuracy}/mean": ("accuracy", "{:.3f}"),
@@ -123,7 +120,7 @@ class SaveOnInterrupt(TrainerCallback):
 
     def __init__(self) -> None:
         self.stopped = False
-        self._asked_at: float | None = None
+        self._is_asked = False
         self._previous: Callable[[int, FrameType | None], Any] | int | None = None
 
     def __enter__(self) -> SaveOnInterrupt:
@@ -134,16 +131,13 @@ class SaveOnInterrupt(TrainerCallback):
         signal.signal(signal.SIGINT, self._previous)
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
-        now = time.monotonic()
-        if self._asked_at is not None:
-            if now - self._asked_at < _SAME_CTRL_C_S:
-                return
+        if self._is_asked:
             raise KeyboardInterrupt
-        self._asked_at = now
+        self._is_asked = True
         logger.warning("interrupted: finishing this step and saving; press Ctrl-C again to stop at once")
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        if _on_any_process(self._asked_at is not None):
+        if _on_any_process(self._is_asked):
             self.stopped = control.should_save = control.should_training_stop = True
 
 

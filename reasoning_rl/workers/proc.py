@@ -24,6 +24,11 @@ def descendants(pid: int) -> list[int]:
     return found[1:]
 
 
+def children(pid: int) -> list[int]:
+    """The processes that a process has started itself."""
+    return [entry for entry in _process_ids() if (fields := _stat(entry)) and int(fields[1]) == pid]
+
+
 def cpu_s(pid: int) -> float | None:
     """CPU seconds of a process, of its descendants and of those it has reaped; `None` when it is gone."""
     own = _stat(pid)

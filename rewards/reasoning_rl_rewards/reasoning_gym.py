@@ -15,6 +15,7 @@ import re
 import string
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
@@ -155,9 +156,11 @@ def _entry(row: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _untagged(tree: dict[str, Any]) -> Any:
-    """Tuples, and mappings whose keys are no texts, from what JSON can say; written by the source `reasoning_gym`."""
+    """Tuples, fractions, and mappings whose keys are no texts, from what JSON can say; written by the source `reasoning_gym`."""
     if tree.keys() == {"__tuple__"}:
         return tuple(tree["__tuple__"])
+    if tree.keys() == {"__fraction__"}:
+        return Fraction(*tree["__fraction__"])
     if tree.keys() == {"__pairs__"}:
         return dict(tree["__pairs__"])
     return tree

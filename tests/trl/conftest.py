@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from accelerate import Accelerator
+from log_probs import ENGINE  # pyright: ignore[reportAttributeAccessIssue]
 from trl.distributed import DistributedBackend
 
 from reasoning_rl.recipe import Recipe
 from reasoning_rl.trl_bridge.engine import Engine
-
-ENGINE = {"max_model_len": 128, "enforce_eager": True, "kv_cache_memory_bytes": 1 << 28, "max_num_seqs": 32}
 
 
 @pytest.fixture(scope="session")
@@ -73,23 +71,3 @@ def tiny_recipe(
         return write_recipe({**tree, **sections})
 
     return make
-
-
-def trainer_logprobs(
-    model: torch.nn.Module, prompts: list[list[int]], completions: list[list[int]]
-) -> list[list[float]]:
-    """Log-probs of completions by the training module, one sequence at a time, in float32."""
-    result = []
-    for prompt, completion in zip(prompts, completions, strict=True):
-        with torch.no_grad():
-            logits = model(torch.tensor([prompt + completion])).logits[0].float()
-        logprobs = logits.log_softmax(-1)
-        result.append([logprobs[len(prompt) + i - 1, token].item() for i, token in enumerate(completion)])
-    return result
-
-
-def gap(ours: list[list[float]], theirs: list[list[float]]) -> tuple[float, float]:
-    """Mean and maximum of the absolute differences."""
-    differences = [abs(a - b) for x, y in zip(ours, theirs, strict=True) for a, b in zip(x, y, strict=True)]
-    assert differences
-    return sum(differences) / len(differences), max(differences)

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import torch
-from conftest import ENGINE  # pyright: ignore[reportAttributeAccessIssue]
+from log_probs import ENGINE  # pyright: ignore[reportAttributeAccessIssue]
 from test_micro_batches import TOKEN_RATIO
 from test_savings import make_trainer, without_old_logprobs
 
@@ -46,4 +46,3 @@ def main(folder: Path, policy: Path, loss_types: list[str]) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])
-    torch.distributed.destroy_process_group()

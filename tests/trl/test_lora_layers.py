@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import gap, trainer_logprobs  # pyright: ignore[reportAttributeAccessIssue]
+from log_probs import gap, trainer_logprobs  # pyright: ignore[reportAttributeAccessIssue]
 from peft import LoraConfig, PeftModel, get_peft_model
 from test_savings import make_trainer
 from test_weight_sync import LIMITS, STALE, batch, shake

@@ -55,6 +55,7 @@ def contents(folder: Path) -> dict[Path, bytes | None]:
 
 def test_the_guard_sees_a_model_load(recipe_tree: Tree, write_recipe: Callable[..., Path], tiny_policy: Path) -> None:
     tree = recipe_tree(model={"source": str(tiny_policy)}, scoring={"audit": False})
+    tree["grpo"]["max_completion_length"] = 8
     for kind in ("sft", "grpo"):
         tree["stages"] = [{"name": kind, "kind": kind}]
         with pytest.raises(AssertionError, match="a model was loaded"):

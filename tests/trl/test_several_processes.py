@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import gap, trainer_logprobs  # pyright: ignore[reportAttributeAccessIssue]
+from log_probs import gap, trainer_logprobs  # pyright: ignore[reportAttributeAccessIssue]
 from watched_run import COMPLETIONS, PROMPTS, digest  # pyright: ignore[reportAttributeAccessIssue]
 from whole_runs import (  # pyright: ignore[reportAttributeAccessIssue]
     ACCELERATE_CONFIGS,

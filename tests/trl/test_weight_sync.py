@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import gap, trainer_logprobs  # pyright: ignore[reportAttributeAccessIssue]
+from log_probs import gap, trainer_logprobs  # pyright: ignore[reportAttributeAccessIssue]
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 from trl.distributed import DistributedBackend

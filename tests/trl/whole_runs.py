@@ -31,8 +31,13 @@ def run(command: list[str], timeout: float = TIMEOUT_S, **environment: str) -> s
 
 
 def start(command: list[str]) -> subprocess.Popen[str]:
-    """Starts a command in a session of its own, as a terminal does."""
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    """Starts a command in a session of its own and with Ctrl-C at work, as a terminal does: whoever runs the tests in the
+    background of a shell has it switched off."""
+
+    def listen() -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=listen)
 
 
 def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str], timeout: float = TIMEOUT_S) -> None:

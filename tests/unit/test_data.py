@@ -131,6 +131,12 @@ def test_reasoning_gym(load: Load) -> None:
     assert prompts(load({"train": source})["train"]) == prompts(rows), "the same seed makes the same rows"
 
 
+def test_reasoning_gym_metadata_with_fractions(load: Load) -> None:
+    """Some rows of gsm_symbolic hold one, which JSON cannot say; the row of this seed does."""
+    (row,) = load({"train": {"source": "reasoning_gym:gsm_symbolic", "size": 1, "seed": 39}})["train"]
+    assert json.loads(row.columns["metadata"])["variables"]["initial_fraction"] == {"__fraction__": [1, 5]}
+
+
 def test_reasoning_gym_rows_are_seeded_one_by_one(load: Load) -> None:
     """What the check of overlapping seeds relies on: row i of seed s is row 0 of seed s + i."""
     first = load({"train": {"source": "reasoning_gym:chain_sum", "size": 4, "seed": 7}})["train"]

@@ -89,6 +89,26 @@ def test_torchrun_is_silent_when_the_run_has_spoken(
     assert ("a table of processes" not in capfd.readouterr().err) is is_silent
 
 
+CHILD = """
+import os, signal, subprocess, sys, time
+run = "import signal, sys, time; signal.signal(signal.SIGINT, lambda *_: sys.exit(7)); print(flush=True); time.sleep(60)"
+child = subprocess.Popen([sys.executable, "-c", run], stdout=subprocess.PIPE, start_new_session={own_session})
+child.stdout.readline()
+os.kill(os.getppid(), signal.SIGINT)
+time.sleep({pause})
+code = child.wait(20) if {own_session} else child.poll() is not None
+child.kill()
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize(("own_session", "pause", "code"), [(True, 0, 7), (False, 2, 0)], ids=["torchrun", "plain"])
+def test_ctrl_c_reaches_each_process_once(accelerate_is: Any, own_session: bool, pause: int, code: int) -> None:
+    """The launcher hands it on to processes outside the terminal's group, as torchrun's are, and to no others."""
+    accelerate_is(CHILD.format(own_session=own_session, pause=pause))
+    assert launch("r.yaml", [], Launch()) == code
+
+
 def test_torchrun_leaves_an_interrupt_to_the_run(accelerate_is: Any) -> None:
     accelerate_is("import os, sys; sys.exit('SIGINT' in os.environ.get('PET_SIGNALS_TO_HANDLE', 'SIGINT'))")
     assert launch("r.yaml", [], Launch()) == 0
