@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -22,7 +23,6 @@ from safetensors import safe_open
 from torch import nn
 from trl.generation.vllm_generation import VLLMGeneration
 from trl.import_utils import is_vllm_available
-from trl.trainer.utils import ensure_master_addr_port
 
 from reasoning_rl.errors import EngineError
 from reasoning_rl.recipe import Recipe
@@ -280,7 +280,8 @@ def _launcher_environment(state: PartialState) -> Iterator[None]:
     ranks = {"RANK": state.process_index, "LOCAL_RANK": state.local_process_index, "WORLD_SIZE": state.num_processes}
     before = {name: os.environ.get(name) for name in (*ranks, "MASTER_ADDR", "MASTER_PORT")}
     os.environ |= {name: str(value) for name, value in ranks.items()}
-    ensure_master_addr_port()
+    if state.num_processes == 1:  # of several, the launcher has said where they meet
+        os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": str(_free_port())}
     try:
         yield
     finally:
@@ -289,6 +290,13 @@ def _launcher_environment(state: PartialState) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def _free_port() -> int:
+    """One that the system gives out; TRL's choice is 29500 while that is free, as it is for two runs that start together."""
+    with socket.socket() as found:
+        found.bind(("localhost", 0))
+        return found.getsockname()[1]
 
 
 def _refresh_tied_head(model: nn.Module, config: Any) -> None:

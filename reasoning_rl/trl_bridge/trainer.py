@@ -207,7 +207,7 @@ class ReasoningTrainer(GRPOTrainer):
             return super()._get_per_token_logps_and_entropies(
                 model, input_ids, attention_mask, num_scored, batch_size, compute_entropy, **kwargs
             )
-        parts = []
+        logprobs, entropies = [], []
         for start in range(0, len(input_ids), batch_size or len(input_ids)):
             chosen = slice(start, start + (batch_size or len(input_ids)))
             ids, mask = input_ids[chosen], attention_mask[chosen]
@@ -222,9 +222,10 @@ class ReasoningTrainer(GRPOTrainer):
                     shift_labels=packed.shift_labels,
                     fused_lm_head=True,
                 )
-            parts.append([packed.unpack(values, num_scored) for values in (output.log_probs, output.entropy)])
-        logprobs, entropies = (torch.cat(part) for part in zip(*parts, strict=True))
-        return logprobs, entropies if compute_entropy else None, None
+            logprobs.append(packed.unpack(output.log_probs, num_scored))
+            if compute_entropy:  # a reference policy has none
+                entropies.append(packed.unpack(output.entropy, num_scored))
+        return torch.cat(logprobs), torch.cat(entropies) if compute_entropy else None, None
 
     def _add_ratio(self, batch: dict[str, Any], logprobs: torch.Tensor) -> None:
         mask = batch["completion_mask"] * batch.get("tool_mask", 1)
