@@ -46,7 +46,8 @@ def launch(recipe: str, overrides: Sequence[str], settings: Launch) -> int:
                 break
             except KeyboardInterrupt:
                 _hand_on_interrupt(process.pid)
-        return int(exit_file.read_text()) if exit_file.exists() else code
+        said = int(exit_file.read_text()) if exit_file.exists() else 0
+        return said or code
 
 
 def command(recipe: str, overrides: Sequence[str], settings: Launch) -> list[str]:
@@ -110,7 +111,8 @@ def _accelerate_launch() -> None:
     try:
         runpy.run_module("accelerate.commands.launch", run_name="__main__")
     except Exception:
-        if not Path(os.environ.get(EXIT_FILE, "")).is_file():
+        said = Path(os.environ.get(EXIT_FILE, ""))
+        if not said.is_file() or said.read_text() == "0":  # the first process ended well, another one did not
             raise
         sys.exit(1)
 
