@@ -73,13 +73,14 @@ def accelerate_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 RAISES = "class ChildFailedError(Exception): pass\nraise ChildFailedError('a table of processes')"
+SAYS_0 = "import os, pathlib; pathlib.Path(os.environ['REASONING_RL_EXIT_FILE']).write_text('0')\n"
 REFUSES = "import os, pathlib; pathlib.Path(os.environ['REASONING_RL_EXIT_FILE']).write_text('2')\n"
 
 
 @pytest.mark.parametrize(
     ("text", "code", "is_silent"),
-    [(REFUSES + RAISES, 2, True), (RAISES, 1, False)],
-    ids=["the run spoke", "it crashed"],
+    [(REFUSES + RAISES, 2, True), (RAISES, 1, False), (SAYS_0 + RAISES, 1, False)],
+    ids=["the run spoke", "it crashed", "the first process ended well, another one crashed"],
 )
 def test_torchrun_is_silent_when_the_run_has_spoken(
     accelerate_is: Any, capfd: pytest.CaptureFixture[str], text: str, code: int, is_silent: bool

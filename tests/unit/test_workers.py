@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
@@ -25,15 +24,6 @@ from reasoning_rl.scoring import RewardSet, WeightedReward
 from reasoning_rl.workers.cache import ScoreCache, digest
 from reasoning_rl.workers.proc import descendants, rss_mb
 from reasoning_rl.workers.task import Graded
-from reasoning_rl.workers.wire import (
-    MAX_REPLY_BYTES,
-    MalformedReply,
-    Reply,
-    frame,
-    pack_reply,
-    take_frame,
-    unpack_reply,
-)
 
 HOSTILE = Path(__file__).parents[1] / "fixtures" / "hostile_rewards.py"
 TIMEOUT_S = 1.0
@@ -467,37 +457,3 @@ def test_without_workers_everything_runs_here() -> None:
 @pytest.mark.parametrize(("ranks", "limit"), [("1", 8), ("4", 8), ("1000", 1)])
 def test_default_num_workers(ranks: str, limit: int) -> None:
     assert 1 <= default_num_workers({"LOCAL_WORLD_SIZE": ranks}) <= min(limit, len(os.sched_getaffinity(0)))
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"",
-        b"[]",
-        b"null",
-        b'{"task": 1}',
-        b'{"task": 1, "reward": 0, "seconds": 0, "cpu_s": 0, "rss_mb": 1, "verdict": "fine", "value": 1, "detail": {}}',
-        b'{"task": 1, "reward": 0, "seconds": 0, "cpu_s": 0, "rss_mb": 1, "verdict": "correct", "value": NaN, "detail": {}}',
-        b'{"task": 1, "reward": 0, "seconds": 0, "cpu_s": 0, "rss_mb": 1, "verdict": "wrong", "value": null, "detail": {}}',
-        b'{"task": 1, "reward": 0, "seconds": 0, "cpu_s": 0, "rss_mb": 1, "verdict": "wrong", "value": "1", "detail": {}}',
-        b'{"task": 1, "reward": 0, "seconds": 0, "cpu_s": 0, "rss_mb": 1, "verdict": "correct", "value": 1, "detail": []}',
-        b"[" * 100_000,
-        b"\x80\x04N.",
-    ],
-)
-def test_no_reply(body: bytes) -> None:
-    with pytest.raises(MalformedReply):
-        unpack_reply(body)
-
-
-def test_reply_round_trip() -> None:
-    score = Score(0.5, Verdict.PARTIAL, {"text": "ü\ud800", "n": [1, None]})
-    received = bytearray(pack_reply(Reply(3, 1, score, 0.25, 1.5, 40)) + frame(b"rest"))
-    body = take_frame(received)
-    assert body is not None
-    assert unpack_reply(body) == Reply(3, 1, score, 0.25, 1.5, 40, len(body))
-    assert take_frame(received) == b"rest"
-    assert take_frame(received) is None
-    assert json.loads(body)["detail"] == score.detail
-    with pytest.raises(MalformedReply):
-        take_frame(bytearray((MAX_REPLY_BYTES + 1).to_bytes(4, "big")))
