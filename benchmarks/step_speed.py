@@ -5,8 +5,9 @@
 
 SmolLM2-135M, LoRA r 16 on all linear layers, bf16 autocast, 4 prompts × 8 completions a step. Arms are those of `jobs`;
 each seed runs every arm in a process of its own, in turning order. Each arm runs with the micro-batch that a tuning run
-before found fastest: the smallest within 5 % of the best. In every process the largest shape comes first, because a small one
-is slow in a process that has not had a large one yet: stock TRL by half as much again. Writes OUT/step_speed.json, .md and .svg. Nothing else may run meanwhile; what others used is reported.
+before found fastest: the smallest within 5 % of the best. The largest shape comes first in every process: a small one is
+slow in a process that has not had a large one yet, stock TRL by half as much again. Writes OUT/step_speed.json, .md and .svg.
+Nothing else may run meanwhile; what others used is reported.
 """
 
 from __future__ import annotations
