@@ -22,15 +22,17 @@ import digits
 import torch
 import watch
 from datasets import Dataset
-from jobs import GROUP, PROMPTS, Case, Goal, Job
+from jobs import GROUP, Case, Goal, Job
 from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 from trl.generation import vllm_generation
 
-CONTEXT = 256
-#: Of our engine; enough for all sequences of a step. TRL's has jobs.STOCK_KV_CACHE_GIB.
+ON_GPU = torch.cuda.is_available()
+#: Of our engine on a CPU; enough for all sequences of a step. TRL's has jobs.STOCK_KV_CACHE_GIB.
 KV_CACHE_MIB = 256
+#: Of every engine on a GPU: the share of its memory.
+GPU_SHARE = 0.2
 LORA = {"r": 16, "lora_alpha": 32, "target_modules": "all-linear"}
 #: Metrics of TRL that are kept with each step.
 LOGGED = (
@@ -74,6 +76,7 @@ class Stock:
         self.clock = watch.Clock()
         if is_patched:
             vllm_generation.VLLMGeneration.sync_weights = _reload_weights
+        if is_patched or ON_GPU:
             vllm_generation.LLM = _one_engine(vllm_generation.LLM)
         self.clock.wrap(GRPOTrainer, vllm_generation.VLLMGeneration)
 
@@ -93,10 +96,11 @@ class Stock:
                 seed=job.seed,
                 report_to="none",
                 disable_tqdm=True,
-                use_cpu=True,
+                use_cpu=not ON_GPU,
                 use_vllm=True,
                 vllm_mode="colocate",
-                vllm_max_model_length=CONTEXT,
+                vllm_max_model_length=case.context,
+                **({"vllm_gpu_memory_utilization": GPU_SHARE} if ON_GPU else {}),
                 **_arguments(case),
             ),
             train_dataset=Dataset.from_list(
@@ -129,8 +133,10 @@ class Ours:
         from reasoning_rl.recipe_io import apply_overrides
         from reasoning_rl.run_dir import RunDir
         from reasoning_rl.scoring import RewardSet
-        from reasoning_rl.trl_bridge import policy, stages
+        from reasoning_rl.trl_bridge import policy, stages, trainer
 
+        if job.arm == "P":
+            trainer.can_pack = lambda config: True
         recipe = Recipe.model_validate(apply_overrides(_recipe(job, case, folder), job.overrides))
         rewards = RewardSet.from_recipe(recipe)
         self._engine = self._engine or self._start(job.model, recipe)
@@ -167,6 +173,7 @@ class Recorder(TrainerCallback):
         torch.manual_seed(1000 * self.job.seed + state.global_step)  # the engine samples with torch's generator
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        watch.wait_for_device()
         now = time.perf_counter()
         step_s, self.end = now - self.end, now
         self.on_clock_s += step_s
@@ -180,6 +187,8 @@ class Recorder(TrainerCallback):
         }
         if state.global_step == self.case.warm_up:
             watch.reset_peak_memory()
+            if ON_GPU:
+                torch.cuda.reset_peak_memory_stats()
             self.others = watch.Others()
         goal = self.job.goal
         if goal and state.global_step % goal.every == 0:
@@ -195,6 +204,8 @@ class Recorder(TrainerCallback):
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         end = {"peak_rss_mb": watch.peak_memory_mb(), "others": self.others.share()}
+        if ON_GPU:
+            end["peak_gpu_mb"] = torch.cuda.max_memory_allocated() >> 20
         self.write(
             {"case": self.case.name, **end, "drift": watch.base_weight_drift(self.trainer.model, self.job.model)}
         )
@@ -208,13 +219,13 @@ def _reload_weights(self: Any) -> None:
 
 
 def _one_engine(llm: Any) -> Callable[..., Any]:
-    """Starts the engine once per process, whatever the number of trainers; eager, because graphs that are compiled on a CPU
-    hold the packed weights of before a reload."""
+    """Starts the engine once per process, whatever the number of trainers; on a CPU eager, because graphs that are compiled
+    there hold the packed weights of before a reload."""
     started: list[Any] = []
 
     def engine(**kwargs: Any) -> Any:
         if not started:
-            started.append(llm(**kwargs, enforce_eager=True))
+            started.append(llm(**kwargs) if ON_GPU else llm(**kwargs, enforce_eager=True))
         return started[0]
 
     return engine
@@ -225,7 +236,7 @@ def _arguments(case: Case) -> dict[str, Any]:
     return {
         "max_steps": case.warm_up + case.steps,
         "per_device_train_batch_size": case.batch,
-        "gradient_accumulation_steps": PROMPTS * GROUP // case.batch,
+        "gradient_accumulation_steps": case.prompts * GROUP // case.batch,
         "num_generations": GROUP,
         "max_completion_length": case.max_tokens,
         "learning_rate": case.learning_rate,
@@ -242,6 +253,11 @@ def _recipe(job: Job, case: Case, folder: Path) -> dict[str, Any]:
     here = Path(__file__).parent / "digits.py"
     arguments = _arguments(case)
     options = {"ask": case.ask, "half_idle": case.half_idle}
+    cpu_engine = {
+        "enforce_eager": True,
+        "kv_cache_memory_bytes": KV_CACHE_MIB << 20,
+        "block_size": 32,  # prompts shorter than vLLM's 128 are shared within a group too
+    }
     return {
         "run": {"dir": str(folder / "run"), "seed": job.seed},
         "model": {"source": job.model},
@@ -251,12 +267,10 @@ def _recipe(job: Job, case: Case, folder: Path) -> dict[str, Any]:
         "lora": LORA,
         "grpo": arguments,
         "vllm": {
-            "max_model_len": CONTEXT,
-            "enforce_eager": True,
-            "kv_cache_memory_bytes": KV_CACHE_MIB << 20,
-            "block_size": 32,  # prompts shorter than vLLM's 128 are shared within a group too
-            "max_num_seqs": PROMPTS * GROUP,
+            "max_model_len": case.context,
+            "max_num_seqs": case.prompts * GROUP,
             "max_num_batched_tokens": 4096,  # as TRL sets it
+            **({"gpu_memory_utilization": GPU_SHARE} if ON_GPU else cpu_engine),
         },
         "stages": [{"name": "grpo", "kind": "grpo"}],
     }
@@ -264,7 +278,7 @@ def _recipe(job: Job, case: Case, folder: Path) -> dict[str, Any]:
 
 def _num_rows(case: Case) -> int:
     """Every prompt once where prompts are remembered, else one for each place in a step."""
-    return digits.NUM_TRAINED if case.reward == "correct" else PROMPTS * (case.warm_up + case.steps)
+    return digits.NUM_TRAINED if case.reward == "correct" else case.prompts * (case.warm_up + case.steps)
 
 
 def _held_out_accuracy(trainer: Any, case: Case, goal: Goal) -> float:

@@ -1,7 +1,8 @@
 """What one process of a comparison with stock TRL does, and how it is started (`arm.py` runs it).
 
 Arms: `A0` TRL as it is; `A1` TRL with the smallest patch with which its weight sync works on a CPU; `B` this project with
-the same mathematics; `C` with options that change what is learned. Imports no torch.
+the same mathematics; `C` with options that change what is learned; `P`, on a GPU, B with packed micro-batches. Imports no
+torch.
 """
 
 from __future__ import annotations
@@ -35,6 +36,10 @@ class Case:
     learning_rate: float = 1e-5
     batch: int = PROMPTS * GROUP
     """Micro-batch; the rest of a step's completions is accumulated."""
+    prompts: int = PROMPTS
+    """Prompts in a step, `GROUP` completions each."""
+    context: int = 256
+    """Tokens that the engine has room for per sequence."""
 
 
 @dataclass(frozen=True)

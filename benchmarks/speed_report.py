@@ -35,8 +35,8 @@ NAMES = {
 }
 
 
-def summary(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, dict[str, Any]]]:
-    """case -> arm -> figures: medians over all counted steps, `ratios` of per-seed medians to those of A1."""
+def summary(rows: Sequence[dict[str, Any]], stock: str = "A1") -> dict[str, dict[str, dict[str, Any]]]:
+    """case -> arm -> figures: medians over all counted steps, `ratios` of per-seed medians to those of the arm `stock`."""
     cases = list(dict.fromkeys(row["case"] for row in rows if row["case"]))
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for case in cases:
@@ -44,7 +44,7 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, dict[str, Any
         arms = sorted({row["arm"] for row in mine})
         found[case] = {arm: _figures([row for row in mine if row["arm"] == arm]) for arm in arms}
         for arm in arms:
-            found[case][arm]["ratios"] = _ratios(found[case].get("A1", {}), found[case][arm])
+            found[case][arm]["ratios"] = _ratios(found[case].get(stock, {}), found[case][arm])
     return found
 
 
@@ -55,6 +55,7 @@ def _figures(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "num_steps": len(steps),
         "errors": sorted({row["error"] for row in rows if "error" in row}),
         "peak_rss_mb": {row["seed"]: row["peak_rss_mb"] for row in ends},
+        "peak_gpu_mb": {row["seed"]: row["peak_gpu_mb"] for row in ends if "peak_gpu_mb" in row},
         "drift": max((row["drift"] for row in ends), default=None),
         "others": max((row["others"] for row in ends), default=None),
     }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -40,11 +41,13 @@ class Clock:
             yield
             return
         self._inside.add(name)
+        wait_for_device()
         start = time.perf_counter()
         try:
             yield
         finally:
             self._inside.discard(name)
+            wait_for_device()
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
     def wrap(self, *owners: type) -> None:
@@ -65,6 +68,13 @@ class Clock:
                 return method(*args, **kwargs)
 
         return call
+
+
+def wait_for_device() -> None:
+    """Until a GPU, if this process uses one, has done what it was given; otherwise phases would end before their work."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def phases(taken: dict[str, float], step_s: float) -> dict[str, float]:
@@ -122,7 +132,7 @@ def base_weight_drift(model: Any, folder: str) -> float:
     for file in sorted(Path(folder).glob("*.safetensors")):
         with safe_open(file, framework="pt") as tensors:
             for name in set(tensors.keys()) & named.keys():
-                difference = named[name].detach() - tensors.get_tensor(name).to(named[name].dtype)
+                difference = named[name].detach().cpu() - tensors.get_tensor(name).to(named[name].dtype)
                 worst, compared = max(worst, float(difference.abs().max())), compared + 1
     if not compared:
         raise ValueError(f"{folder}: found no weight of the model that was trained")
