@@ -1,26 +1,23 @@
 """Chain sums such as `7 + 12 - 3`: rows for RL and evaluation, and worked traces for a cold start.
 
-Named in recipes as `chain_sums.py:rows` and `chain_sums.py:trace`; a template for procedural tasks of your own.
+Named in recipes as `chain_sums.py:rows`, `chain_sums.py:trace` and `chain_sums.py:guess`; a template for procedural tasks of
+your own.
 """
 
 from __future__ import annotations
 
 import random
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-#: Of `spread` rows: how many candidates each is chosen from.
-_CANDIDATES = 200
-
 
 def rows(
-    *, size: int, seed: int, min_terms: int = 3, max_terms: int = 5, max_value: int = 20, spread: bool = False
+    *, size: int, seed: int, min_terms: int = 3, max_terms: int = 5, max_value: int = 20, rising: float = 0.0
 ) -> Iterator[dict[str, Any]]:
     """`size` distinct problems with columns `prompt` ("7 + 12 - 3"), `terms` (signed integers) and `answer` (text).
 
-    With `spread` they are chosen so that every step of a trace ("-3+5=2") is shown about equally often: among 400 random
-    rows one step in nine that the evaluation needs is never shown.
+    A `rising` share of them, the first ones, adds to a total below zero: a fifth of random rows does, and most of what a
+    cold start on random rows gets wrong.
 
     Raises:
         ValueError: there are not so many problems.
@@ -29,16 +26,17 @@ def rows(
     if size > available:
         raise ValueError(f"size {size} is too large: with these options there are {available} problems")
     rng = random.Random(seed)
-    shown: Counter[tuple[int, int]] = Counter()
     seen: set[tuple[int, ...]] = set()
     while len(seen) < size:
+        must_rise = len(seen) < rising * size
         count = rng.randint(min_terms, max_terms)
-        candidates = [_problem(rng, count, max_value) for _ in range(_CANDIDATES if spread else 1)]
-        terms = max(candidates, key=lambda terms: _news(terms, shown)) if spread else candidates[0]
-        if terms in seen:
+        terms = (
+            rng.randint(1, max_value),
+            *(rng.choice((1, -1)) * rng.randint(1, max_value) for _ in range(count - 1)),
+        )
+        if terms in seen or (must_rise and not _rises(terms)):
             continue
         seen.add(terms)
-        shown.update(_trace_steps(terms))
         prompt = str(terms[0]) + "".join(f" {'+' if term > 0 else '-'} {abs(term)}" for term in terms[1:])
         yield {"prompt": prompt, "terms": list(terms), "answer": str(sum(terms))}
 
@@ -60,22 +58,14 @@ def trace(row: Mapping[str, Any]) -> str:
     return "<think>" + "\n".join(lines) + "</think>\\boxed{" + str(total) + "}"
 
 
-def _problem(rng: random.Random, count: int, max_value: int) -> tuple[int, ...]:
-    return (rng.randint(1, max_value), *(rng.choice((1, -1)) * rng.randint(1, max_value) for _ in range(count - 1)))
+def guess(row: Mapping[str, Any]) -> str:
+    """The answer at once, in the same format. No model of this size computes it so: what it would learn from these alone is
+    to guess. Beside worked traces they leave the choice between the two to RL."""
+    return f"<think>a guess</think>\\boxed{{{row['answer']}}}"
 
 
-def _news(terms: Sequence[int], shown: Mapping[tuple[int, int], int]) -> float:
-    """How much a trace would show that others have not, per step."""
-    steps = list(_trace_steps(terms))
-    return sum(1 / (1 + shown[step]) for step in steps) / len(steps)
-
-
-def _trace_steps(terms: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """(total, what is added to it) of each step."""
-    total = terms[0]
-    for step in (step for term in terms[1:] for step in _steps(term)):
-        yield total, step
-        total += step
+def _rises(terms: Sequence[int]) -> bool:
+    return any(sum(terms[:position]) < 0 < terms[position] for position in range(1, len(terms)))
 
 
 def _steps(term: int) -> list[int]:

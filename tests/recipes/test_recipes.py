@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +21,7 @@ RECIPES = sorted(FOLDER.glob("*.yaml"))
 
 rows = load_attribute(str(FOLDER / "chain_sums.py"), "rows", "chain sums")
 trace = load_attribute(str(FOLDER / "chain_sums.py"), "trace", "chain sums")
+guess = load_attribute(str(FOLDER / "chain_sums.py"), "guess", "chain sums")
 
 
 def test_recipes_are_found() -> None:
@@ -60,8 +63,19 @@ def test_chain_sums_depend_on_the_seed_only() -> None:
     assert len(first & second) < 20
 
 
+def test_chain_sums_rise_from_below_zero_as_often_as_asked() -> None:
+    def share(rising: float) -> float:
+        found = [row["terms"] for row in rows(size=200, seed=1, rising=rising)]
+        risen = [any(sum(terms[:n]) < 0 < terms[n] for n in range(1, len(terms))) for terms in found]
+        return sum(risen) / len(risen)
+
+    assert share(0.0) == pytest.approx(0.2, abs=0.06)
+    assert share(0.4) == pytest.approx(0.4 + 0.6 * 0.2, abs=0.06)
+    assert share(1.0) == 1.0
+
+
 def test_traces_are_right_step_by_step() -> None:
-    lines_seen = 0
+    steps_seen = 0
     for row in rows(size=100, seed=4):
         completion = split_completion(trace(row), Thinking(), num_tokens=1, truncated=False)
         assert completion.thinking is not None
@@ -69,20 +83,24 @@ def test_traces_are_right_step_by_step() -> None:
         first, *lines = completion.thinking.splitlines()
         assert first == str(total)
         for term in terms:
+            name, _, steps = lines.pop(0).partition(": ")
+            assert name == f"{term:+d}"
             left = term  # of this term, still to be added
-            while left:
-                step, _, right = lines.pop(0).partition("=")
+            for part in steps.split():
+                step, _, right = part.partition("=")
                 assert step[0] in "+-" and 1 <= abs(int(step)) <= 10
                 left -= int(step)
                 total += int(step)
                 assert int(right) == total
-                lines_seen += 1
+                steps_seen += 1
+            assert left == 0
         assert not lines
         assert completion.final_text == f"\\boxed{{{row['answer']}}}"
-    assert lines_seen >= 200
+    assert steps_seen >= 200
 
 
-def test_traces_get_full_marks() -> None:
+@pytest.mark.parametrize("completion", [trace, guess])
+def test_cold_start_completions_get_full_marks(completion: Callable[[dict[str, Any]], str]) -> None:
     for row in rows(size=20, seed=4):
-        sample = Sample([], split_completion(trace(row), Thinking(), num_tokens=1, truncated=False), row)
+        sample = Sample([], split_completion(completion(row), Thinking(), num_tokens=1, truncated=False), row)
         assert [resolve(name)(sample).value for name in ("exact_answer", "think_format")] == [1.0, 1.0]
