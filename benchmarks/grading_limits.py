@@ -46,12 +46,12 @@ def made(count: int, seed: int) -> list[tuple[Sample, bool]]:
 
 
 def grade(grader: Grader, count: int, seed: int) -> dict[str, float]:
-    """Grades completions; their wall and CPU seconds and the number of wrong verdicts."""
+    """Grades completions; their wall and CPU seconds and the number of verdicts that are wrong or missing."""
     rows = made(count, seed)
     wall, cpu = time.perf_counter(), cpu_s(os.getpid()) or 0.0
     scored = grader.score_batch([sample for sample, _ in rows])
     wall, cpu = time.perf_counter() - wall, (cpu_s(os.getpid()) or 0.0) - cpu
-    wrong = sum((item.total == 1) is not is_right for item, (_, is_right) in zip(scored, rows, strict=True))
+    wrong = sum(item.total != float(is_right) for item, (_, is_right) in zip(scored, rows, strict=True))
     return {"wall_s": wall, "cpu_s": cpu, "wrong": wrong}
 
 
