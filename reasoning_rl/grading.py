@@ -136,12 +136,12 @@ class Grader:
     def _ask(self, ticket: _Ticket, sample: Sample, packed: bytes, positions: list[int]) -> None:
         """Takes the scores that are remembered, waits for those on their way, has the others made."""
         assert self._dispatcher is not None
+        own = {position: self._key(position, self.rewards.rewards[position], sample, packed) for position in positions}
         keys: dict[int, bytes | None] = {}
         ready: list[tuple[str, Graded]] = []
         with self._lock:
-            for position in positions:
+            for position, key in own.items():
                 item = self.rewards.rewards[position]
-                key = self._key(position, item, sample, packed)
                 found = self._cache.get(key) if key else None
                 if found:
                     ready.append((item.name, found))

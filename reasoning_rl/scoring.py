@@ -186,8 +186,8 @@ class RewardSet:
         weighted = [term for term in terms.values() if term.weight]
         is_void = any(term.verdict.is_our_fault for term in weighted) or all(term.value is None for term in weighted)
         total = None if is_void else sum(term.contribution for term in weighted)
-        in_order = {item.name: scores[item.name] for item in self.rewards}
-        return ScoredSample(total, in_order, {name: seconds[name] for name in in_order}, terms)
+        in_order = {name: scores[name] for name in by_name}
+        return ScoredSample(total, in_order, {name: seconds[name] for name in by_name}, terms)
 
 
 NOT_APPLICABLE = Score.abstain(Verdict.NOT_APPLICABLE)

@@ -218,12 +218,11 @@ class Dispatcher:
             self._num_tasks += 1
             task.number = self._num_tasks
             self._busy[process] = task
-            self._begin_reward(process, task)
+            self._begin_reward(task)
             process.send(pack_task(task.number, tuple(task.rewards), task.sample))
             self._watch(process)
 
-    def _begin_reward(self, process: GradingProcess, task: Task) -> None:
-        process.mark()
+    def _begin_reward(self, task: Task) -> None:
         task.reward_started_at = time.monotonic()
         task.deadline = task.reward_started_at + self.rewards[task.rewards[0]].timeout_s
 
@@ -281,7 +280,7 @@ class Dispatcher:
         self.stats.busy_s += reply.seconds
         self._deliver(task, Graded(reply.score, reply.seconds, reply.num_bytes))
         if task.rewards:
-            self._begin_reward(process, task)
+            self._begin_reward(task)
             return
         del self._busy[process]
         process.num_done += 1

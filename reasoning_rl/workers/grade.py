@@ -12,7 +12,7 @@ from typing import Any
 
 from reasoning_rl.api import Reward, Sample, Score, Verdict
 from reasoning_rl.plugins import resolve
-from reasoning_rl.workers.proc import address_space_mb, rss_mb
+from reasoning_rl.workers.proc import address_space_mb, queued_s, rss_mb
 from reasoning_rl.workers.wire import Reply, pack_reply, unpack_sample, unpack_task
 
 
@@ -67,10 +67,10 @@ class LoadedRewards:
             resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
     def state(self) -> dict[str, float]:
-        """CPU seconds so far and resident MB now."""
+        """CPU seconds and seconds of waiting for a core so far, and resident MB now."""
         own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
         used = own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
-        return {"cpu_s": used, "rss_mb": rss_mb()}
+        return {"cpu_s": used, "queued_s": queued_s("self"), "rss_mb": rss_mb()}
 
     def run(self, body: bytes, send: Callable[[bytes], object]) -> None:
         """Scores the sample of one task, sending each score as soon as it is known."""

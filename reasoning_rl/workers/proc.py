@@ -39,7 +39,7 @@ def cpu_s(pid: int) -> float | None:
     return sum(int(ticks) for fields in all_fields for ticks in fields[11:15]) / _TICKS_PER_S
 
 
-def queued_s(pid: int) -> float:
+def queued_s(pid: int | str) -> float:
     """Seconds that a process was ready to run and waited for a core; 0 where the kernel does not say."""
     try:
         return int(_read(f"/proc/{pid}/schedstat").split()[1]) / 1e9

@@ -151,12 +151,8 @@ class GradingProcess:
         self.tail = (self.tail + chunk)[-_OUTPUT_TAIL_BYTES:]
         return bool(chunk)
 
-    def mark(self) -> None:
-        """Remembers how long the grader has been queueing for a core, when a task begins."""
-        self._queued_s = queued_s(self.pid)
-
     def used_s(self) -> tuple[float, float]:
-        """CPU seconds since the last reply, and seconds of queueing for a core since the task began."""
+        """CPU seconds and seconds of queueing for a core since the last reply."""
         used = cpu_s(self.pid)
         return max(0.0, (used or 0.0) - self._cpu_s), max(0.0, queued_s(self.pid) - self._queued_s)
 
@@ -193,14 +189,15 @@ class GradingProcess:
     def _understood(self, body: bytes) -> Started | StartFailed | Reply:
         if self.pid:
             reply = unpack_reply(body)
-            self._cpu_s, self.rss_mb = reply.cpu_s, reply.rss_mb
+            self._cpu_s, self._queued_s, self.rss_mb = reply.cpu_s, reply.queued_s, reply.rss_mb
             return reply
         try:
             fields = json.loads(body)
             if "error" in fields:
                 return StartFailed(str(fields["error"]))
             self.pid = int(fields["pid"])
-            self._cpu_s, self.rss_mb = float(fields["cpu_s"]), int(fields["rss_mb"])
+            self._cpu_s, self._queued_s = float(fields["cpu_s"]), float(fields["queued_s"])
+            self.rss_mb = int(fields["rss_mb"])
             self.base_rss_mb = self.rss_mb
             return Started()
         except (ValueError, TypeError, KeyError) as error:

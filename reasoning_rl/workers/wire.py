@@ -34,8 +34,8 @@ class MalformedReply(Exception):  # noqa: N818 - about the other side
 class Reply:
     """One score of the sample at hand and the state of the process after it.
 
-    `score` is `None` when memory ran out. `cpu_s` is all CPU time of the process so far, `rss_mb` its memory now,
-    `num_bytes` the size of the reply.
+    `score` is `None` when memory ran out. `cpu_s` is all CPU time of the process so far, `queued_s` how long it
+    has waited for a core, `rss_mb` its memory now, `num_bytes` the size of the reply.
     """
 
     task: int
@@ -43,6 +43,7 @@ class Reply:
     score: Score | None
     seconds: float
     cpu_s: float
+    queued_s: float
     rss_mb: int
     num_bytes: int = 0
 
@@ -117,6 +118,7 @@ def pack_reply(reply: Reply) -> bytes:
         "reward": reply.reward,
         "seconds": reply.seconds,
         "cpu_s": reply.cpu_s,
+        "queued_s": reply.queued_s,
         "rss_mb": reply.rss_mb,
     }
     if reply.score is None:
@@ -141,7 +143,7 @@ def unpack_reply(body: bytes) -> Reply:
             if not isinstance(detail, dict):
                 raise TypeError(f"detail is {type(detail).__name__}")
             score = Score(fields["value"], Verdict(fields["verdict"]), detail)
-        state = float(fields["seconds"]), float(fields["cpu_s"]), int(fields["rss_mb"])
+        state = float(fields["seconds"]), float(fields["cpu_s"]), float(fields["queued_s"]), int(fields["rss_mb"])
         return Reply(int(fields["task"]), int(fields["reward"]), score, *state, len(body))
     except (ValueError, TypeError, KeyError, RecursionError, AttributeError, OverflowError) as error:
         raise MalformedReply(f"sent no reply but {body[:40]!r} ({type(error).__name__})") from None

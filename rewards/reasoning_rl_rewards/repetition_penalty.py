@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from reasoning_rl.api import Sample, Score, Verdict
 from reasoning_rl_rewards.reading import Part, part_of
+
+#: Longest pieces of a text that are compared as they are: a megabyte of them takes some 200 MB.
+_SLICE_CHARS = 64
 
 
 @dataclass(frozen=True)
@@ -44,31 +47,36 @@ class RepetitionPenalty:
 
     def __call__(self, sample: Sample, /) -> Score:
         text = part_of(sample.completion, self.part).casefold()
-        names = _ngram_names(text.split() if self.unit == "words" else text, self.ngram_size)
-        if not names:
+        units = text.split() if self.unit == "words" else text
+        num_ngrams = len(units) - self.ngram_size + 1
+        if num_ngrams < 1:
             return Score(0.0, Verdict.CORRECT, {"repeated": 0.0})
-        repeated = 1 - len(set(names)) / len(names)
+        repeated = 1 - _num_distinct(units, self.ngram_size) / num_ngrams
         # + 0.0 turns -0.0 into 0.0.
         value = self.max_penalty * repeated + 0.0
         return Score(value, Verdict.PARTIAL if repeated else Verdict.CORRECT, {"repeated": repeated})
 
 
-def _ngram_names(units: Sequence[Hashable], size: int) -> list[int]:
-    """A number for every n-gram, equal for equal ones only.
+def _num_distinct(units: str | list[str], size: int) -> int:
+    """How many different n-grams there are.
 
-    Names of 2k-grams come from pairs of names of k-grams, so that the time does not grow with `size` but with its
-    logarithm; the last step lets the two halves overlap.
+    Short pieces of text are compared as they are. Names of 2k-grams come from pairs of names of k-grams, so that neither
+    time nor memory grows with `size` but with its logarithm; the last step lets the two halves overlap.
     """
-    if len(units) < size:
-        return []
-    names, length = _numbered(units), 1
+    length = min(size, _SLICE_CHARS) if isinstance(units, str) else 1
+    pieces = _slices(units, length) if isinstance(units, str) else units
     while length < size:
+        names = _numbered(pieces)
         shift = min(length, size - length)
-        names, length = _numbered(list(zip(names, names[shift:], strict=False))), length + shift
-    return names
+        pieces, length = zip(names, names[shift:], strict=False), length + shift
+    return len(set(pieces))
 
 
-def _numbered(items: Sequence[Hashable]) -> list[int]:
+def _slices(text: str, length: int) -> Iterator[str]:
+    return (text[at : at + length] for at in range(len(text) - length + 1))
+
+
+def _numbered(items: Iterable[Hashable]) -> list[int]:
     """Every item as the number of its first occurrence among the distinct ones."""
     numbers: dict[Hashable, int] = {}
     return [numbers.setdefault(item, len(numbers)) for item in items]

@@ -370,6 +370,72 @@ x \geq 2 \text{ or } x \leq -2 | |x| \ge 2
 \log_{10} 5 | \log 5
 \neg p | \lnot p
 17 \bmod 5 | 2
+x_1 | x1
+x_1=2,x_2=3 | x1=2, x2=3
+x_1=2,x_2=-3 | x=-3 \text{ or } x=2
+f(n)=n | f(n)=n \text{ for all } n
+f(x)=cx | f(x) = cx \text{ for some constant } c
+f(x)=x+1 | f(x)=x+1 \text{ for all } x \in \mathbb{R}
+y=Ce^{2x} | y = Ce^{2x}, \text{ where } C \text{ is an arbitrary constant}
+\binom{2n}{n} | \frac{(2n)!}{(n!)^2}
+\sqrt{ab} | \sqrt a\sqrt b
+\ln(ab) | \ln a + \ln b
+2^{\gcd(m,n)}-1 | 2^{\gcd(n,m)}-1
+\lceil\frac{n+1}{2}\rceil | \lfloor\frac n2\rfloor+1
+\lceil x\rceil | -\lfloor -x\rfloor
+\begin{pmatrix}2&4\\6&8\end{pmatrix} | 2\begin{pmatrix}1&2\\3&4\end{pmatrix}
+\begin{pmatrix}\frac15\\\frac25\end{pmatrix} | \frac15\begin{bmatrix}1\\2\end{bmatrix}
+\begin{pmatrix}6&8\\10&12\end{pmatrix} | \begin{pmatrix}1&2\\3&4\end{pmatrix}+\begin{pmatrix}5&6\\7&8\end{pmatrix}
+\begin{pmatrix}1+2t\\3-t\end{pmatrix} | \begin{pmatrix}1\\3\end{pmatrix} + t\begin{pmatrix}2\\-1\end{pmatrix}
+\begin{pmatrix}0&0\\0&0\end{pmatrix} | \mathbf{0}
+(\pm 1, 0) | (1,0), (-1,0)
+(\pm 1, 0), (0, \pm 1) | (1,0),(-1,0),(0,1),(0,-1)
+(2,3),(3,2) | (x,y)=(2,3) \text{ or } (3,2)
+ABD | A, B, D
+AC | \text{(A) and (C)}
+A | \boldsymbol{A}
+C | \text{The answer is C}
+D | \text{The correct option is (D)}
+2 | 2 \pmod 5
+3 \pmod 5 | x \equiv 3 \pmod 5
+\mathbb{R}^+ | x > 0
+(0,\infty) | \mathbb{R}_{>0}
+(0,\infty) | \text{all positive real numbers}
+[0,\infty) | \text{all non-negative real numbers}
+(-\infty,\infty) | \text{all real numbers}
+(-\infty,1)\cup(1,\infty) | \text{all real numbers except } 1
+(-\infty,1)\cup(1,\infty) | \mathbb{R}-\{1\}
+\text{Bob and Alice} | \text{Alice and Bob}
+\text{Tuesday} | \text{It is Tuesday}
+5\text{ p.m.} | 5:00 \text{ p.m.}
+11 | 11\text{ a.m.}
+6\text{ m/s} | 6\,\mathrm{m\,s^{-1}}
+9.8\text{ m/s}^2 | 9.8\ \mathrm{m\cdot s^{-2}}
+6\text{ m/s} | 6\frac{m}{s}
+75 | \text{\$}75
+15 | 15\text{ more}
+120^\circ | \frac{2\pi}{3}\text{ rad}
+3 | \text{John has } 3 \text{ apples}
+17 | 17\
+5 | \boxed{5}
+7 | **7**
+7 | `7`
+7 | \textcolor{red}{7}
+7 | 7 \checkmark
+4 | \therefore 4
+x=4 | \Rightarrow x=4
+\frac ab | \frac{a}{b} \quad (b \neq 0)
+3 | x = 3 \text{ is the only solution}
+(3,-1) | C(3,-1)
+\sqrt5 | \sqrt5\text{ cm} \approx 2.236\text{ cm}
+55 | \sum_{k=1}^{10} k = 55
+\frac13 | \int_0^1 x^2\,dx = \frac13
+\pi | 𝜋
+-3, 1 | -3或1
+n2^{n-1} | n \cdot 2^{n-1}
+\frac{a}{2} | \frac a2
+x=\frac\pi6+\pi k, k\in Z | x=\frac\pi6+k\pi
+n \ge 3 | \text{all } n \ge 3
 """
 
 DIFFERENT = r"""
@@ -494,6 +560,48 @@ x<y | x<z
 7 | \text{not: } 7
 7 | \approx 7.1
 \ln 5 | \log_{10} 5
+x | x1
+x1 | x2
+x_1=2,x_2=3 | x_1=3,x_2=2
+x_1=2,x_2=3 | x=2
+f(x)=x | f(x)=x \text{ or } f(x)=0
+f(x)=0 | f(x)=0 \text{ for all } x \ne 1
+\sqrt{x^2} | x
+\sqrt{ab} | \sqrt a+\sqrt b
+\gcd(m,n) | mn
+\lceil n/2\rceil | \lfloor n/2\rfloor
+\lceil x/2\rceil | \lfloor x/2\rfloor+1
+\begin{pmatrix}1\\2\end{pmatrix} | -\begin{pmatrix}1\\2\end{pmatrix}
+\begin{pmatrix}-1\\0\end{pmatrix} | \begin{pmatrix}1\\2\end{pmatrix}\begin{pmatrix}1\\1\end{pmatrix}
+\begin{pmatrix}0&1\\0&0\end{pmatrix} | 0
+(\pm 1, 0) | (1,0)
+ABC | ACB
+AC | A, B, C
+C | \text{The answer is not C}
+2 | 7 \pmod 5
+2 \pmod 5 | 2 \pmod 7
+2 | x \equiv 2 \pmod 5
+\mathbb{R}^+ | [0,\infty)
+[0,\infty) | \text{all positive real numbers}
+\text{Alice and Bob} | \text{Alice and Carol}
+\text{Tuesday} | \text{It is not Tuesday}
+\text{Tuesday} | \text{It is Tuesday or Friday}
+5\text{ p.m.} | 5\text{ a.m.}
+5\text{ p.m.} | 5:30\text{ p.m.}
+\$15 | 15\%
+6\text{ m/s} | 6\,\mathrm{m\,s}
+3 | \text{at least } 3
+3 | \text{more than } 3
+3 | \text{John has more than } 3
+x<1 | x<1 \quad (x \neq 0)
+7 | \sqrt5\text{ cm} = 7
+7 | \frac61x = 7
+7 | \lim_{x\to0} x = 7
+7 | \sum_{k=1}^{7} 2 = 7
+7 | \pm\pm 7
+7 | 6 \checkmark 7
+7 | \boxed{6} 7
+(1,2) | B(2,1)
 """
 
 
@@ -531,8 +639,13 @@ def test_unit_letters(gold: str, answer: str) -> None:
     assert not judge(answer, gold).is_right or "text" in gold
 
 
-#: Golds of which more is accepted than the reverse: a letter for an option, a closed form for a sum, a rounded decimal.
-ONE_WAY = (r"\text{(B) } 12", r"\frac{n(n+1)}{2}", r"\int_0^1 x^2 dx", r"\lim_{x\to0}\frac{\sin x}{x}", r"3-2\sqrt2")
+#: Golds of which more is accepted than the reverse: a letter for an option, a closed form for a sum, a rounded decimal,
+#: a number without its modulus; and what is read in answers only: sentences, fractions of units, a sum with its value.
+ONE_WAY = (
+    r"\text{(B) } 12", r"\frac{n(n+1)}{2}", r"\int_0^1 x^2 dx", r"\lim_{x\to0}\frac{\sin x}{x}", r"3-2\sqrt2",
+    r"x \equiv 2 \pmod 5", r"\text{The answer is C}", r"\text{The correct option is (D)}", r"\text{It is Tuesday}",
+    r"6\frac{m}{s}", r"\sum_{k=1}^{10} k = 55", r"\int_0^1 x^2\,dx = \frac13",
+)  # fmt: skip
 
 
 def is_one_way(gold: str, answer: str) -> bool:

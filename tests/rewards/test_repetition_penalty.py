@@ -41,12 +41,13 @@ def test_shares(text: str, ngram_size: int, repeated: float) -> None:
     assert grade(text, ngram_size=ngram_size, max_penalty=-0.1).value == pytest.approx(-0.1 * repeated, abs=1e-12)
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 5, 8, 13, 16, 31, 40])
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 8, 13, 16, 31, 40, 63, 64, 65, 128, 200])
 def test_against_a_set_of_ngrams(size: int) -> None:
     words = random.Random(size).choices("ab", k=300)
     ngrams = [tuple(words[at : at + size]) for at in range(len(words) - size + 1)]
     expected = len(set(ngrams)) / len(ngrams) - 1
     assert grade(" ".join(words), ngram_size=size).value == pytest.approx(expected, abs=1e-12)
+    assert grade("".join(words), ngram_size=size, unit="characters").value == pytest.approx(expected, abs=1e-12)
 
 
 def test_no_penalty_is_a_positive_zero() -> None:

@@ -25,11 +25,11 @@ from reasoning_rl.workers.wire import (
         b"[]",
         b"null",
         b'{"task": 1}',
-        b'{"task": 1, "reward": 0, "seconds": 0, "cpu_s": 0, "rss_mb": 1, "verdict": "fine", "value": 1, "detail": {}}',
-        b'{"task": 1, "reward": 0, "seconds": 0, "cpu_s": 0, "rss_mb": 1, "verdict": "correct", "value": NaN, "detail": {}}',
-        b'{"task": 1, "reward": 0, "seconds": 0, "cpu_s": 0, "rss_mb": 1, "verdict": "wrong", "value": null, "detail": {}}',
-        b'{"task": 1, "reward": 0, "seconds": 0, "cpu_s": 0, "rss_mb": 1, "verdict": "wrong", "value": "1", "detail": {}}',
-        b'{"task": 1, "reward": 0, "seconds": 0, "cpu_s": 0, "rss_mb": 1, "verdict": "correct", "value": 1, "detail": []}',
+        b'{"task": 1, "reward": 0, "seconds": 0, "cpu_s": 0, "queued_s": 0, "rss_mb": 1, "verdict": "fine", "value": 1, "detail": {}}',
+        b'{"task": 1, "reward": 0, "seconds": 0, "cpu_s": 0, "queued_s": 0, "rss_mb": 1, "verdict": "correct", "value": NaN, "detail": {}}',
+        b'{"task": 1, "reward": 0, "seconds": 0, "cpu_s": 0, "queued_s": 0, "rss_mb": 1, "verdict": "wrong", "value": null, "detail": {}}',
+        b'{"task": 1, "reward": 0, "seconds": 0, "cpu_s": 0, "queued_s": 0, "rss_mb": 1, "verdict": "wrong", "value": "1", "detail": {}}',
+        b'{"task": 1, "reward": 0, "seconds": 0, "cpu_s": 0, "queued_s": 0, "rss_mb": 1, "verdict": "correct", "value": 1, "detail": []}',
         b"[" * 100_000,
         b"\x80\x04N.",
     ],
@@ -41,10 +41,10 @@ def test_no_reply(body: bytes) -> None:
 
 def test_reply_round_trip() -> None:
     score = Score(0.5, Verdict.PARTIAL, {"text": "ü\ud800", "n": [1, None]})
-    received = bytearray(pack_reply(Reply(3, 1, score, 0.25, 1.5, 40)) + frame(b"rest"))
+    received = bytearray(pack_reply(Reply(3, 1, score, 0.25, 1.5, 0.5, 40)) + frame(b"rest"))
     body = take_frame(received)
     assert body is not None
-    assert unpack_reply(body) == Reply(3, 1, score, 0.25, 1.5, 40, len(body))
+    assert unpack_reply(body) == Reply(3, 1, score, 0.25, 1.5, 0.5, 40, len(body))
     assert take_frame(received) == b"rest"
     assert take_frame(received) is None
     assert json.loads(body)["detail"] == score.detail

@@ -37,11 +37,13 @@ def same_quantity(gold: Quantity, answer: Quantity, policy: Policy) -> bool:
     if gold.unit and answer.unit and policy.units != "ignored" and gold.unit.is_known and answer.unit.is_known:
         if dict(gold.unit.dimensions) != dict(answer.unit.dimensions):
             if gold.unit.dimensions and answer.unit.dimensions:
-                return False
+                return _degrees(gold, answer)
         elif gold.unit.factor != answer.unit.factor:
             gold_node = ("*", gold_node, ("n", gold.unit.factor))
             answer_node = ("*", answer_node, ("n", answer.unit.factor))
     if gold.is_percent != answer.is_percent:
+        if any(side.unit is not None and side.unit.is_known and side.unit.dimensions for side in (gold, answer)):
+            return False
         return _one_percent(gold, answer, policy)
     if _same_or_rounded(gold, gold_node, answer, answer_node, policy):
         return True
@@ -60,9 +62,13 @@ def _scaled(quantity: Quantity) -> Node:
 def _degrees(gold: Quantity, answer: Quantity) -> bool:
     """45° against π/4: only where the side without the sign is written with π."""
     for one, other in ((gold, answer), (answer, gold)):
-        if one.unit and one.unit.is_angle_in_degrees and other.unit is None and _mentions_pi(other.node):
+        if one.unit and one.unit.is_angle_in_degrees and _is_plain_angle(other) and _mentions_pi(other.node):
             return same(("*", one.node, _DEGREE), other.node)
     return False
+
+
+def _is_plain_angle(quantity: Quantity) -> bool:
+    return quantity.unit is None or dict(quantity.unit.dimensions) == {"radian": 1}
 
 
 def _mentions_pi(node: Node) -> bool:
@@ -124,3 +130,12 @@ def same_duration(gold: Value, answer: Value) -> bool:
     if dict(other.unit.dimensions) != {"time": 1}:
         return False
     return constant_value(("*", other.node, ("n", other.unit.factor))) == 3600 * hours + 60 * minutes + seconds
+
+
+def same_hour(gold: Value, answer: Value) -> bool:
+    """`5 p.m.` against 5."""
+    clock, other = (gold, answer) if isinstance(gold, Clock) else (answer, gold)
+    if not isinstance(clock, Clock) or not clock.suffix or not isinstance(other, Quantity) or other.unit:
+        return False
+    hours, *rest = _parts(clock)
+    return not any(rest) and constant_value(other.node) == hours

@@ -95,11 +95,15 @@ class Numeral:
 
 @dataclass(frozen=True, slots=True)
 class Congruence:
-    r"""`x \equiv 3 \pmod 7`."""
+    r"""`x \equiv 3 \pmod 7`; `3 \pmod 7` has no left side, which is empty words."""
 
     left: Value
     right: Value
     modulus: Value
+
+    @property
+    def has_left(self) -> bool:
+        return self.left != Words("")
 
 
 @dataclass(frozen=True, slots=True)

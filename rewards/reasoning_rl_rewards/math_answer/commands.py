@@ -23,12 +23,27 @@ GREEK_ALIASES = {"varepsilon": "epsilon", "vartheta": "theta", "varphi": "phi", 
 LAYOUT = frozenset([
     "left", "right", "middle", "big", "Big", "bigg", "Bigg", "bigl", "bigr", "Bigl", "Bigr", "biggl", "biggr",
     "Biggl", "Biggr", "bigm", "displaystyle", "textstyle", "scriptstyle", "limits", "nolimits", "large",
-    "Large", "small", "normalsize", "mathstrut", "strut", "nonumber", "boldmath", "unboldmath", "color", "(",
+    "Large", "small", "normalsize", "mathstrut", "strut", "nonumber", "boldmath", "unboldmath", "(",
     ")", "[", "]", "mathopen", "mathclose", "mathord", "mathrel", "mathbin", "thinspace", "negthinspace",
     "hfill", "noindent", "mathop", "protect", "centering"
 ])  # fmt: skip
+#: Commands whose first argument says how something looks.
+SKIPPED_ARGUMENT = frozenset(["hspace", "vspace", "phantom", "color", "textcolor"])
 SPACE_COMMANDS = frozenset(
-    [r"\quad", r"\qquad", r"\,", r"\;", r"\:", r"\!", r"\>", r"\enspace", r"\enskip", r"\thickspace", r"\medspace"]
+    [
+        r"\quad",
+        r"\qquad",
+        r"\,",
+        r"\;",
+        r"\:",
+        r"\!",
+        r"\>",
+        r"\enspace",
+        r"\enskip",
+        r"\thickspace",
+        r"\medspace",
+        r"\checkmark",
+    ]
 ) | {
     "\\ ",
     "\\\n",
@@ -43,9 +58,10 @@ RELATIONS = {
     "\\perp": "perp", "\\parallel": "parallel", "\\subset": "subset", "\\subseteq": "subset", "\\notin": "notin",
     "\\propto": "propto",
 }  # fmt: skip
-TEXT_COMMANDS = frozenset(
-    ["text", "textbf", "textrm", "textit", "textsf", "texttt", "textnormal", "textup", "textsc", "mbox", "hbox", "emph"]
-)
+TEXT_COMMANDS = frozenset([
+    "text", "textbf", "textrm", "textit", "textsf", "texttt", "textnormal", "textup", "textsc", "mbox", "hbox", "emph",
+    "boxed", "fbox"
+])  # fmt: skip
 LETTER_COMMANDS = frozenset([
     "mathrm", "mathbf", "mathit", "mathsf", "mathtt", "boldsymbol", "bm", "pmb", "operatorname", "rm", "bf",
     "it", "mathnormal", "mathscr", "mathcal", "vec", "overrightarrow", "hat", "widehat", "tilde", "bar",

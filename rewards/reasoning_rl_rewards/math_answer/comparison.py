@@ -13,7 +13,7 @@ from functools import lru_cache
 from reasoning_rl_rewards.math_answer import engine, guard, vetoes
 from reasoning_rl_rewards.math_answer.amounts import MIN_DIGITS
 from reasoning_rl_rewards.math_answer.answers import Quantity, Value, Verbatim
-from reasoning_rl_rewards.math_answer.choice import chosen_letter, gold_letter
+from reasoning_rl_rewards.math_answer.choice import chosen_letter, gold_letter, several_letters
 from reasoning_rl_rewards.math_answer.equality import are_equal
 from reasoning_rl_rewards.math_answer.errors import RefusedError, TooCostlyError, UndefinedError, UnreadableError
 from reasoning_rl_rewards.math_answer.expression import symbols
@@ -24,6 +24,10 @@ from reasoning_rl_rewards.math_answer.reading import read
 
 #: A numeral and the letter of a unit without a blank: `12m`, `1.5m^2`. In a gold answer that may be a product.
 _UNIT_LETTER = re.compile(r"([-+]?[\d.,]{1,40})([mgshlLKNJVW](?:\^\{?[23]\}?)?)\.?")
+#: `\\frac{m}{s}` after a numeral.
+_UNIT_QUOTIENT = re.compile(
+    r"(?<=\d)\s*(?:\\[,;: ])?\s*\\[dt]?frac\{\s*(k?m|c?m\^\{?[23]\}?|mi|ft|k?g)\s*\}\{\s*(s|h|hr|s\^\{?2\}?|c?m\^\{?[23]\}?)\s*\}$"
+)
 _OPTION = re.compile(r"\s*(?:\\text\s*\{\s*)?(?:\(\s*[A-J]\s*\)|[A-J][.)])\s*\}?\s*(?=\S)")
 
 
@@ -62,6 +66,8 @@ def judge(gold: str, answer: str, policy: Policy = DEFAULT) -> Outcome:
     letter = gold_letter(left.text)
     if letter:
         return Outcome(chosen_letter(right.text) == letter, "exact")
+    if (letters := several_letters(left.text)) and several_letters(right.text) == letters:
+        return Outcome(True, "exact")
     if right.is_costly or left.is_costly:
         return Outcome(False, "veto:cost")
     if right.is_refused:
@@ -80,6 +86,7 @@ def judge(gold: str, answer: str, policy: Policy = DEFAULT) -> Outcome:
 def _read_otherwise(left: Parsed, right: Parsed, policy: Policy) -> Outcome | None:
     """`(B) 12` and `C. x = 42` where the gold is no letter, `12m` where it has none: the value alone, if it is right."""
     text = _OPTION.sub("", right.text, count=1)
+    text = _UNIT_QUOTIENT.sub(r"\\ \\mathrm{\1/\2}", text, count=1)
     if (numeral := _UNIT_LETTER.fullmatch(text)) and all(map(_is_number, left.values)):
         text = f"{numeral[1]}\\ \\mathrm{{{numeral[2]}}}"
     if text == right.text or not left.values:
@@ -181,9 +188,21 @@ def _is_number(value: Value) -> bool:
     return isinstance(value, Quantity) and not symbols(value.node)
 
 
+def _ends_in(gold: str, answer: str) -> bool:
+    r"""`\sum_{k=1}^{10} k = 55`: the gold after a sum that has that value."""
+    head, _, tail = answer.rpartition("=")
+    return (
+        bool(head)
+        and not engine.is_unevaluated(tail)
+        and judge(gold, tail.strip()).is_right
+        and engine.same(tail, head)
+    )
+
+
 def _by_engine(gold: Parsed, answer: Parsed) -> Outcome:
     if engine.is_unevaluated(answer.text) and not engine.is_unevaluated(gold.text):
-        return Outcome(False, "veto:unevaluated")
+        is_right = _ends_in(gold.text, answer.text)
+        return Outcome(is_right, "symbolic" if is_right else "veto:unevaluated")
     if not (engine.is_unevaluated(gold.text) or engine.is_unevaluated(answer.text)):
         return Outcome(False, "veto:unreadable")
     if guard.too_costly_for_engine(answer.text):

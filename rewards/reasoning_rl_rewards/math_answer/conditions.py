@@ -13,7 +13,11 @@ from reasoning_rl_rewards.math_answer.splitting import split
 from reasoning_rl_rewards.math_answer.tokens import Token, spell
 
 COMPARISONS = frozenset(("<", ">", "<=", ">=", "!="))
-_NUMBER_SETS = frozenset(f"\\mathbb {letter}" for letter in ("Z", "N", "R", "Z ^ +", "N ^ *", "Z ^ { + }"))
+_NUMBER_SETS = frozenset(f"\\mathbb {letter}" for letter in ("Z", "N", "R", "Z ^ +", "N ^ *", "Z ^ { + }")) | {
+    "Z",
+    "N",
+    "R",
+}
 
 
 def is_inequality(value: Value) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
-from reasoning_rl_rewards.math_answer.amounts import same_duration, same_quantity, same_time
+from reasoning_rl_rewards.math_answer.amounts import same_duration, same_hour, same_quantity, same_time
 from reasoning_rl_rewards.math_answer.answers import (
     Clock,
     Congruence,
@@ -30,10 +30,10 @@ from reasoning_rl_rewards.math_answer.evaluate import branch, constant_value, ev
 from reasoning_rl_rewards.math_answer.expression import symbols
 from reasoning_rl_rewards.math_answer.identity import same
 from reasoning_rl_rewards.math_answer.policy import DEFAULT, Policy
-from reasoning_rl_rewards.math_answer.realsets import is_set_like, real_set, same_set, variable
+from reasoning_rl_rewards.math_answer.realsets import is_set_like, real_set, real_set_named, same_set, variable
 from reasoning_rl_rewards.math_answer.relations import same_equation, same_relation
 from reasoning_rl_rewards.math_answer.values import equal, mp
-from reasoning_rl_rewards.math_answer.words import number_word
+from reasoning_rl_rewards.math_answer.words import number_word, said_of_it, same_names
 
 #: A label that says something of a letter, `|x|`, `sin x`, and is no name.
 _OF_A_LETTER = re.compile(r"\| \w \||\\(?:sin|cos|tan)")
@@ -69,12 +69,14 @@ def are_equal(gold: Value, answer: Value, policy: Policy = DEFAULT) -> bool:
         return _groups(gold, answer, policy)
     if isinstance(gold, Congruence) and isinstance(answer, Quantity):
         return are_equal(gold.right, answer, policy)
+    if isinstance(gold, Quantity) and isinstance(answer, Congruence):
+        return not answer.has_left and are_equal(gold, answer.right, policy)
     if isinstance(gold, Congruence) and isinstance(answer, Congruence):
         return _congruences(gold, answer, policy)
     if isinstance(gold, Clock) and isinstance(answer, Clock):
         return same_time(gold, answer)
     if isinstance(gold, Clock) or isinstance(answer, Clock):
-        return same_duration(gold, answer)
+        return same_duration(gold, answer) or same_hour(gold, answer)
     if isinstance(gold, Numeral) and isinstance(answer, Numeral):
         return gold.base == answer.base and int(gold.digits, gold.base) == int(answer.digits, answer.base)
     return False
@@ -84,9 +86,14 @@ def _expanded(value: Value) -> Value:
     r"""\pm as the list of both values; a list within a list stays what it is."""
     if isinstance(value, Quantity) and has_plus_minus(value.node):
         return Group("", "", tuple(_branches(value)))
+    if isinstance(value, Group) and value.opened == "(" and (pair := _both_tuples(value)):
+        return Group("", "", pair)
     if isinstance(value, Group) and value.opened in ("", "{"):
         items: list[Value] = []
         for item in value.items:
+            if isinstance(item, Group) and item.opened == "(" and (pair := _both_tuples(item)):
+                items += pair
+                continue
             inner = item.value if isinstance(item, Labelled) else item
             if isinstance(inner, Quantity) and has_plus_minus(inner.node):
                 both = _branches(inner)
@@ -95,6 +102,17 @@ def _expanded(value: Value) -> Value:
                 items.append(item)
         return Group(value.opened, value.closed, tuple(items))
     return value
+
+
+def _both_tuples(value: Group) -> tuple[Value, ...]:
+    r"""`(\pm 1, 0)` as two tuples; with several signs both would have to be told apart, so nothing."""
+    at = [i for i, item in enumerate(value.items) if isinstance(item, Quantity) and has_plus_minus(item.node)]
+    if len(at) != 1:
+        return ()
+    item = value.items[at[0]]
+    assert isinstance(item, Quantity)
+    before, after = value.items[: at[0]], value.items[at[0] + 1 :]
+    return tuple(Group(value.opened, value.closed, (*before, one, *after)) for one in _branches(item))
 
 
 def _branches(value: Quantity) -> list[Quantity]:
@@ -138,13 +156,14 @@ def _is_letter(label: str) -> bool:
 def _words(gold: Value, answer: Value) -> bool:
     if isinstance(gold, Words) and isinstance(answer, Words):
         return gold.text == answer.text or (
-            len(gold.text) > 4 and gold.text.removesuffix("s") == answer.text.removesuffix("s")
+            (len(gold.text) > 4 and gold.text.removesuffix("s") == answer.text.removesuffix("s"))
+            or same_names(gold.text, answer.text)
+            or said_of_it(answer.text) == gold.text
         )
     words, other = (gold, answer) if isinstance(gold, Words) else (answer, gold)
     assert isinstance(words, Words)
-    if words.text in ("all real numbers", "real numbers") and is_set_like(other):
-        whole, described = real_set(Quantity(("s", "\\mathbb R"))), real_set(other)
-        return described is not None and whole is not None and same_set(whole, described)
+    if (named := real_set_named(words.text)) and (described := real_set(other)) is not None:
+        return same_set(named, described)
     if isinstance(other, Group) and not other.items:
         return words.text in ("no solution", "empty set", "no real solution")
     if not isinstance(other, Quantity):
@@ -190,6 +209,9 @@ def _half_open(relation: Value, group: Value, policy: Policy) -> bool:
 
 def _matrices(gold: Value, answer: Value, policy: Policy) -> bool:
     gold, answer = _as_matrix(gold), _as_matrix(answer)
+    for one, other in ((gold, answer), (answer, gold)):
+        if isinstance(one, Quantity) and isinstance(other, Matrix):
+            return constant_value(one.node) == 0 and all(_is_zero(item) for row in other.rows for item in row)
     if not isinstance(gold, Matrix) or not isinstance(answer, Matrix):
         return False
     shapes = (len(gold.rows), len(gold.rows[0])), (len(answer.rows), len(answer.rows[0]))
@@ -197,6 +219,10 @@ def _matrices(gold: Value, answer: Value, policy: Policy) -> bool:
         return False
     entries = [item for row in gold.rows for item in row], [item for row in answer.rows for item in row]
     return _in_order(*entries, policy)
+
+
+def _is_zero(value: Value) -> bool:
+    return isinstance(value, Quantity) and constant_value(value.node) == 0
 
 
 def _as_matrix(value: Value) -> Value:
@@ -255,7 +281,8 @@ def _groups(gold: Value, answer: Value, policy: Policy) -> bool:
     if gold.opened in loose and answer.opened in loose:
         if policy.lists == "in_order" and not gold.opened and not answer.opened:
             return _in_order(gold.items, answer.items, policy)
-        return _any_order(_distinct(gold.items, policy), _distinct(answer.items, policy), policy)
+        gold_items, answer_items = _same_names(gold.items, answer.items)
+        return _any_order(_distinct(gold_items, policy), _distinct(answer_items, policy), policy)
     if "{" in (gold.opened, answer.opened):
         return False
     if len(gold.items) != len(answer.items):
@@ -266,6 +293,21 @@ def _groups(gold: Value, answer: Value, policy: Policy) -> bool:
     if brackets == {"", "[]"} and len(gold.items) == 2:
         return False
     return _in_order(gold.items, answer.items, policy)
+
+
+def _same_names(gold: Sequence[Value], answer: Sequence[Value]) -> tuple[Sequence[Value], Sequence[Value]]:
+    """`x_1 = 2, x_2 = 3` and `x = 2, x = 3` without the names: one letter, with indices on one side only."""
+    names = [{item.label for item in side if isinstance(item, Labelled)} for side in (gold, answer)]
+    if any(not isinstance(item, Labelled) for item in (*gold, *answer)):
+        return gold, answer
+    plain = next((side for side in names if len(side) == 1), set())
+    letter = next(iter(plain), "")
+    others = names[1] if plain is names[0] else names[0]
+    if len(letter) != 1 or not all(name.startswith(f"{letter} _ ") for name in others):
+        return gold, answer
+    return [item.value for item in gold if isinstance(item, Labelled)], [
+        item.value for item in answer if isinstance(item, Labelled)
+    ]
 
 
 def _distinct(items: Sequence[Value], policy: Policy) -> list[Value]:
@@ -294,7 +336,10 @@ def _any_order(gold: Sequence[Value], answer: Sequence[Value], policy: Policy) -
 
 
 def _congruences(gold: Congruence, answer: Congruence, policy: Policy) -> bool:
-    if not are_equal(gold.left, answer.left, policy) or not are_equal(gold.modulus, answer.modulus, policy):
+    has_both = gold.has_left and answer.has_left
+    if (has_both and not are_equal(gold.left, answer.left, policy)) or not are_equal(
+        gold.modulus, answer.modulus, policy
+    ):
         return False
     values = [
         constant_value(side.node) for side in (gold.right, answer.right, gold.modulus) if isinstance(side, Quantity)

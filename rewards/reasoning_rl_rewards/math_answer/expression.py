@@ -153,6 +153,8 @@ class _Parser:
             return self.expression(_SUM)
         if operator in ("\\pm", "\\mp"):
             self.at += 1
+            if self.peek() in ("\\pm", "\\mp"):
+                raise UnreadableError("a sign of both signs")
             return (operator[1:], ("n", Fraction(0)), self.expression(_SUM))
         return self.product()
 

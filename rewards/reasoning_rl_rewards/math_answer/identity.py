@@ -13,10 +13,17 @@ from typing import Any
 
 from reasoning_rl_rewards.math_answer.errors import UndefinedError
 from reasoning_rl_rewards.math_answer.evaluate import evaluate
-from reasoning_rl_rewards.math_answer.expression import Node, symbols
+from reasoning_rl_rewards.math_answer.expression import Node, symbols, walk
 from reasoning_rl_rewards.math_answer.values import DIGITS, both_exact, equal, finite, is_real, mp, real
 
-_NUM_POINTS = 6
+#: Primes, so that no point is an integer, where factorials, tangents and quotients have their gaps.
+_DENOMINATORS = (101, 103, 107, 109, 113, 127)
+_LOGARITHMS = frozenset(("ln", "log", "lg"))
+#: Functions of integers.
+_OF_INTEGERS = frozenset(("gcd", "lcm", "mod"))
+#: Functions that are compared at integers where every letter is one that stands for them.
+_ROUNDING = frozenset(("floor", "ceil"))
+_INTEGER_LETTERS = frozenset("nmk")
 #: Equal at fewer valid points than this decides nothing.
 _MIN_POINTS = 3
 
@@ -63,7 +70,7 @@ def compare(left: Node, right: Node) -> list[Any] | None:
             return None
         return [_ratio(a, b, left, right, {})]
     found: list[tuple[bool, Any]] = []
-    for point in _points(names, f"{left}|{right}"):
+    for point in _points(names, left, right):
         try:
             a = evaluate(left, point)
         except UndefinedError:
@@ -73,7 +80,9 @@ def compare(left: Node, right: Node) -> list[Any] | None:
         except UndefinedError:
             found.append((is_real(a), None))
             continue
-        found.append((is_real(a), _ratio(a, b, left, right, point)))
+        ratio = _ratio(a, b, left, right, point)
+        if ratio == 1 or not is_real(a) or (_stays_real(left, point) and _stays_real(right, point)):
+            found.append((is_real(a), ratio))
     real = [ratio for is_real, ratio in found if is_real]
     if len(real) >= _MIN_POINTS:
         return real
@@ -109,15 +118,38 @@ def _vanishes(value: Any, node: Node, point: Mapping[str, Any]) -> bool:
     return bool(abs(again) <= abs(value) * context.mpf(10) ** -(DIGITS // 3))
 
 
-def _points(names: list[str], text: str) -> list[dict[str, Fraction]]:
-    """Points that depend on both expressions, so that no answer can be made to agree there only; both signs, and
-    one of positive integers."""
-    chance = random.Random(zlib.crc32(text.encode()))
+def _stays_real(node: Node, point: Mapping[str, Any]) -> bool:
+    """Whether no root, power or logarithm inside is complex: \\sqrt a \\sqrt b is real for negative a and b, and not \\sqrt{ab}."""
+    try:
+        return all(
+            is_real(evaluate(item, point))
+            for item in walk(node)
+            if item[0] in ("root", "^") or (item[0] == "f" and item[1] in _LOGARITHMS)
+        )
+    except UndefinedError:
+        return False
+
+
+def _points(names: list[str], left: Node, right: Node) -> list[dict[str, Fraction]]:
+    """Points that depend on both expressions, so that no answer can be made to agree there only; both signs. Positive
+    integers where a function of integers stands, or a rounded n, m or k."""
+    chance = random.Random(zlib.crc32(f"{left}|{right}".encode()))
+    functions = {item[1] for tree in (left, right) for item in walk(tree) if item[0] == "f"}
+    if functions & _OF_INTEGERS or (functions & _ROUNDING and set(names) <= _INTEGER_LETTERS):
+        return _integer_points(names, chance)
     points = []
-    for index in range(_NUM_POINTS):
+    for index, denominator in enumerate(_DENOMINATORS):
         point = {}
         for name in names:
-            size = Fraction(chance.randrange(101, 400), 101 + 2 * index)
+            size = chance.randrange(1, 4) + Fraction(chance.randrange(1, denominator), denominator)
             point[name] = -size if index % 2 and chance.random() < 0.75 else size
         points.append(point)
-    return points
+    return points + (_integer_points(names, chance) if functions & _ROUNDING else [])
+
+
+def _integer_points(names: list[str], chance: random.Random) -> list[dict[str, Fraction]]:
+    """Twelve points, at which each letter has every remainder of 12 once."""
+    columns = {
+        name: [Fraction(12 * chance.randrange(1, 9) + rest) for rest in chance.sample(range(12), 12)] for name in names
+    }
+    return [{name: column[index] for name, column in columns.items()} for index in range(12)]

@@ -8,6 +8,7 @@ from reasoning_rl_rewards.math_answer.tokens import Token, spell
 from reasoning_rl_rewards.math_answer.words import NEGATIONS
 
 _OPERATORS = frozenset("_':|^")
+_WORKED_OUT = frozenset(("\\lim", "\\sum", "\\prod", "\\int"))
 _COMMANDS = frozenset(("\\angle", "\\triangle", "\\max", "\\min", "\\gcd", "\\lcm", "\\sin", "\\cos", "\\tan", "\\det"))
 
 
@@ -17,8 +18,13 @@ def is_label(tokens: Sequence[Token]) -> bool:
         return False
     depth = 0
     has_name = False
+    opened: list[bool] = []  # whether numbers may stand in each open bracket: arguments and indices, not fractions
     for position, token in enumerate(tokens):
         depth += {"open": 1, "close": -1}.get(token.kind, 0)
+        if token.kind == "open":
+            opened.append(token.text != "{" or (position > 0 and tokens[position - 1].text in ("_", "^")))
+        elif token.kind == "close":
+            opened.pop()
         if token.kind in ("sym", "letters"):
             has_name = True
         elif token.kind in ("text", "word"):
@@ -29,7 +35,7 @@ def is_label(tokens: Sequence[Token]) -> bool:
             continue
         elif token.kind == "num":
             after_index = position and tokens[position - 1].text == "_"
-            if not depth and not after_index:
+            if not all(opened) or (not depth and not after_index):
                 return False
         elif token.text == "^":
             following = "".join(t.text for t in tokens[position + 1 : position + 5])
@@ -43,7 +49,20 @@ def is_label(tokens: Sequence[Token]) -> bool:
             or (token.kind == "rel" and not depth)
         ):
             return False
-    return has_name and not _is_bare_sum(tokens)
+    return has_name and not _is_bare_sum(tokens) and not _is_worked_out(tokens)
+
+
+def _is_worked_out(tokens: Sequence[Token]) -> bool:
+    r"""A limit or sum of something that has a value of its own, `\lim_{x \to 0} x`; that of `f(x)` or `a_n` is a name."""
+    if not any(token.text in _WORKED_OUT for token in tokens):
+        return False
+    depth = 0
+    for position, token in enumerate(tokens):
+        depth += {"open": 1, "close": -1}.get(token.kind, 0)
+        follows = tokens[position + 1].text if position + 1 < len(tokens) else ""
+        if not depth and token.kind == "sym" and follows in ("(", "_"):
+            return False
+    return True
 
 
 def _is_bare_sum(tokens: Sequence[Token]) -> bool:

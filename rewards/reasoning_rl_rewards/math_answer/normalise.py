@@ -21,6 +21,8 @@ _RAISED = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁼⁽⁾ⁿⁱ]+")
 _LOWERED = re.compile("[₀₁₂₃₄₅₆₇₈₉₊₋₌₍₎]+")
 _ROOT = re.compile(r"(?:√|∛|∜)\s*(\d+(?:\.\d+)?|[A-Za-zπ]|\{[^{}]*\}|\([^()]*\))?")
 _ROOT_INDEX = {"√": "", "∛": "[3]", "∜": "[4]"}
+#: Mathematical letters and digits: bold, italic, script.
+_STYLED_LETTER = re.compile("[\U0001d400-\U0001d7ff]+")
 _SPACES = dict.fromkeys(
     map(ord, "\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u00a0"), r"\,"
 )
@@ -44,7 +46,7 @@ _PLAIN = {
     "−": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "‒": "-", "﹣": "-", "∶": ":", "：": ":", "，": ",",
     "、": ",", "；": ";", "。": ".", "“": '"', "”": '"', "‘": "'", "’": "'", "′": "'", "°": r"^{\circ}",
     "º": r"^{\circ}", "℃": r"^{\circ}\text{C}", "℉": r"^{\circ}\text{F}", "∕": "/", "⁄": "/", "％": r"\%",
-    "€": r"\euro ", "¥": r"\yen ", "￥": r"\yen ", "₹": r"\rupee ", "¢": r"\cent ", "＄": r"\$", "\u2028": "\n", "‰": r"\permil ",
+    "€": r"\euro ", "¥": r"\yen ", "￥": r"\yen ", "₹": r"\rupee ", "¢": r"\cent ", "＄": r"\$", "\u2028": "\n", "‰": r"\permil ", "或": r"\text{ or }", "和": r"\text{ and }", "且": r"\text{ and }",
 }  # fmt: skip
 _TABLE = str.maketrans(
     {**{k: f"\\{v} " for k, v in {**_GREEK, **_COMMANDS}.items()}, **_PLAIN} | {chr(k): v for k, v in _SPACES.items()}
@@ -72,6 +74,21 @@ _SYSTEM = re.compile(r"\\left\s*\\\{(?=\s*\\begin)|\\right\s*\.")
 _CHOSEN = re.compile(
     r"(?:\{\s*\}|^)\s*[_^]\s*\{?\s*(\w{1,4})\s*\}?\s*(?:\\(?:mathrm|text|rm)\s*\{\s*)?([CP])\s*\}?\s*_\s*\{?\s*(\w{1,4})\s*\}?"
 )
+#: A letter and digits without a sign between: `x1`, `a12`. Behind a numeral or a letter it may be a product.
+_PLAIN_INDEX = re.compile(r"(?<![\\\w.}])(?<!frac )(?<!binom )([A-Za-z])(\d{1,2})(?![\w.{^])")
+#: `5 p.m.` as a time like `5:00 p.m.`.
+_HOUR = re.compile(
+    r"(?<![\d:.,])(\d{1,2})(?=(?:\s|~|\\[,;: ])*(?:\\(?:text|mathrm|textrm)\s*\{\s*(?:[aApP]\.?\s?[mM]\b)|[aApP]\.\s?[mM]\.))"
+)
+#: "Hence" before the answer.
+_HENCE = re.compile(
+    r"(?:\s|\\[,;: ]|\\q?quad)*(?:\\(?:therefore|Rightarrow|rightarrow|Longrightarrow|implies|to)(?![A-Za-z])|=>?)\s*(?=\S)"
+)
+#: Marks of emphasis or quotation around the whole answer.
+_QUOTED = re.compile(r"(\*\*|\*|`|\"|')([^*`\"']+)\1")
+_EXCEPT = re.compile(
+    r"(?:\\text\s*\{)?\s*all (?:the )?real (?:numbers|values)(?: (?:of )?\$?[a-z]\$?)? (?:except|other than|excluding)(?: for)?\s*\}?\s*(?:[a-z]\s*=)?"
+)
 _ENDLESS = re.compile(r"(\d{0,20}\.\d{0,6}?)(\d{1,6}?)\2{1,20}(?:\\[lc]?dots|\.\.\.)")
 _GROUPED = re.compile(r"(?<![\d.,])\d{1,3}(?:(?:\s*\{\s*,\s*\}\s*|\s*,?\\!\s*,?(?:\\!)?|\\[,:; ]\s*|~| )\d{3})+(?!\d)")
 
@@ -98,6 +115,17 @@ def normalise(text: str) -> str:
         text = _APPROXIMATELY.sub("", text)
     if "st" in text or "nd" in text or "rd" in text or "th" in text:
         text = _ORDINAL.sub("", text)
+    if "m" in text or "M" in text:
+        text = _HOUR.sub(r"\1:00", text)
+    text = _PLAIN_INDEX.sub(r"\1_{\2}", text)
+    if text.endswith("\\") and not text.endswith("\\\\"):
+        text = text[:-1]  # a blank with a backslash, cut off at the end
+    if quoted := _QUOTED.fullmatch(text):
+        text = quoted[2].strip()
+    if "real" in text and (whole := _EXCEPT.match(text)):
+        text = f"\\mathbb{{R}} \\setminus \\{{{text[whole.end() :].rstrip(' .}')}\\}}"
+    if hence := _HENCE.match(text):
+        text = text[hence.end() :]
     if "." in text:
         text = _ENDLESS.sub(_cycle, text)
     if "\\" in text or "~" in text or " " in text or "{" in text:
@@ -114,7 +142,7 @@ def _cycle(match: re.Match[str]) -> str:
 
 
 def _ascii(text: str) -> str:
-    text = text.translate(_INVISIBLE)
+    text = _STYLED_LETTER.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text.translate(_INVISIBLE))
     text = _VULGAR.sub(_vulgar, text)
     text = _RAISED.sub(lambda match: "^{" + match[0].translate(_SUPERSCRIPTS) + "}", text)
     text = _LOWERED.sub(lambda match: "_{" + match[0].translate(_SUBSCRIPTS) + "}", text)

@@ -39,20 +39,22 @@ from reasoning_rl_rewards.math_answer.conditions import (
 )
 from reasoning_rl_rewards.math_answer.errors import RefusedError, TooCostlyError, UndefinedError, UnreadableError
 from reasoning_rl_rewards.math_answer.labels import is_label, label_text
+from reasoning_rl_rewards.math_answer.matrices import MATRICES, read_combination
 from reasoning_rl_rewards.math_answer.notations import read_numeral, read_ratio
 from reasoning_rl_rewards.math_answer.quantities import read_quantity
-from reasoning_rl_rewards.math_answer.realsets import variable
+from reasoning_rl_rewards.math_answer.realsets import half_line, variable
 from reasoning_rl_rewards.math_answer.remarks import forms
 from reasoning_rl_rewards.math_answer.splitting import matching, split, with_condition, without_dollars, without_tail
 from reasoning_rl_rewards.math_answer.tokens import Token, spell, tokenize
 from reasoning_rl_rewards.math_answer.words import is_wordy, plain_words, strip_prose
 
 _SET_OPERATIONS = {"\\cup": "cup", "\\cap": "cap", "\\setminus": "setminus"}
-_MATRICES = frozenset(f"begin:{kind}" for kind in ("matrix", "pmatrix", "bmatrix", "Bmatrix", "array", "smallmatrix"))
 _LISTS = frozenset(("begin:cases", "begin:aligned", "begin:align", "begin:gathered", "begin:split", "begin:dcases"))
 _DECIMAL_COMMA = re.compile(r"^([^\d(\[{,]*\d+),(\d+)([^\d)\]},]*(?:\\(?:text|mathrm)\s*\{[^{}\d]*\}[^\d)\]},]*)?)$")
 _POINTS_AND_COMMA = re.compile(r"^([^\d(\[{,]*\d{1,3}(?:\.\d{3})+),(\d+)([^\d)\]},]*)$")
 _GROUPS_OF_THREE = re.compile(r"\d{1,3}(,\d{3})+(?!\d)")
+#: The name of a point: `A(1, 2)`.
+_POINT = re.compile(r"[A-Z]'?(?:_\{?\d\}?)?\s*(?=(?:\\left\s*)?\()")
 _FRENCH = re.compile(r"(?:\\left)?\s*([\[\]])([^\[\]()]*?)(?:\\right)?\s*([\[\]])")
 _PROSE = frozenset(("text", "word", "letters", "sym", "num", "sep"))
 _MAX_ITEMS = 40
@@ -84,6 +86,9 @@ def _readings(text: str) -> list[Value]:
     elif "," in text and (both := _POINTS_AND_COMMA.match(text)):
         plain = f"{both[1].replace('.', '')}.{both[2]}{both[3]}"
         makers.append(lambda: read_tokens(tokenize(plain)))
+    if "," in text and (point := _POINT.match(text)):
+        coordinates = text[point.end() :]
+        makers.append(lambda: read_tokens(tokenize(coordinates)))
     readings: list[Value] = []
     problem: UnreadableError | UndefinedError | None = None
     for make in makers:
@@ -157,7 +162,7 @@ def _list(tokens: Sequence[Token]) -> Value:
             return _list(parts[0])
     words = {separator.text for separator in separators}
     items: list[Value] = [_list(part) for part in parts]
-    names = {name for item in items if (name := variable(item))}
+    names = {name for item in items if (name := variable(item)) and not name.startswith("(")}
     if len(names) == 1 and any(map(is_inequality, items)) and all(map(is_condition, items)):
         if "or" in words:
             return SetOperation("cup", tuple(items))
@@ -253,8 +258,14 @@ def _set(tokens: Sequence[Token]) -> Value:
         bracketed = _bracketed(tokens)
         if bracketed is not None:
             return bracketed
+    if any(token.text in MATRICES for token in tokens) and (matrix := read_combination(tokens, _bracketed)):
+        return matrix
     if len(tokens) == 1 and tokens[0].text == "\\emptyset":
         return Group("{", "}", ())
+    if [token.text for token in tokens[:3]] == ["\\mathbb R", "-", "\\{"]:
+        return SetOperation("setminus", (_set(tokens[:1]), _set(tokens[2:])))
+    if tokens[0].text == "\\mathbb R" and (half := half_line(spell(tokens[1:]))):
+        return half
     if numeral := read_numeral(tokens):
         return numeral
     parts, found = split(tokens, lambda token: token.text == ":")
@@ -280,9 +291,9 @@ def _bracketed(tokens: Sequence[Token]) -> Value | None:
     opened, closed = tokens[0].text, tokens[-1].text
     inside = tokens[1:-1]
     is_system = any(token.kind == "rel" for token in inside)
-    if opened in _MATRICES and not is_system:
+    if opened in MATRICES and not is_system:
         return _matrix(inside)
-    if opened in _LISTS or opened in _MATRICES:
+    if opened in _LISTS or opened in MATRICES:
         return _list([token for token in inside if token.text != "&"])
     if opened == "\\{" and closed == "\\}":
         for sign in ("mid", "|", ":"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -13,6 +14,7 @@ from reasoning_rl_rewards.math_answer.expression import CONSTANTS, Node, symbols
 from reasoning_rl_rewards.math_answer.values import equal, less, mp
 
 _REALS = "\\mathbb R"
+_NAMED = re.compile(r"(?:all )?(?:(positive|negative|non ?negative|non ?positive|non ?zero) )?real(?: number)?s?")
 _FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "!=": "!="}
 
 
@@ -33,6 +35,19 @@ def real_set(value: Value) -> RealSet | None:
         return _normal(_pieces(value))
     except (UnreadableError, UndefinedError):
         return None
+
+
+def real_set_named(words: str) -> RealSet | None:
+    """The set that words such as "all positive real numbers" name."""
+    match = _NAMED.fullmatch(words)
+    if not match:
+        return None
+    zero, infinity, kind = Fraction(0), mp().inf, (match[1] or "").replace(" ", "")
+    below = _interval(-infinity, False, zero, kind == "nonpositive")
+    above = _interval(zero, kind == "nonnegative", infinity, False)
+    if kind in ("", "nonzero"):
+        return below + above if kind else _interval(-infinity, False, infinity, False)
+    return above if kind in ("positive", "nonnegative") else below
 
 
 def same_set(left: RealSet, right: RealSet) -> bool:
@@ -57,6 +72,17 @@ def is_set_like(value: Value) -> bool:
 def is_reals(value: Value) -> bool:
     """Whether an answer is the sign for all real numbers."""
     return isinstance(value, Quantity) and value.node == ("s", _REALS)
+
+
+def half_line(decoration: str) -> Group | None:
+    r"""The interval that `\mathbb R` with a sign is: `^+`, `_{>0}`, `^-`; `None` for any other decoration."""
+    sign = decoration.translate(str.maketrans("", "", "{} ")).lstrip("^_")
+    zero, infinity = Quantity(("n", Fraction(0))), Quantity(("s", "\\infty"))
+    if sign in ("+", ">0", ">=0"):
+        return Group("[" if sign == ">=0" else "(", ")", (zero, infinity))
+    if sign in ("-", "<0", "<=0"):
+        return Group("(", "]" if sign == "<=0" else ")", (Quantity(("neg", infinity.node)), zero))
+    return None
 
 
 def variable(value: Value) -> str | None:

@@ -7,11 +7,21 @@ import re
 _REMARK = re.compile(
     r"\s*(?:\\text\s*\{\s*)?\((?:i\.e\.|e\.g\.|that is\b|no such\b|none of\b|all of\b)[^()]*(?:\([^()]*\)[^()]*){0,4}\)\s*\}?\s*\.?$"
 )
-_ONLY = re.compile(r"(?<=\S)\s+is the (?:only )?(?:possible )?(?:answer|value|solution)s?\s*\.?$")
+_ONLY = re.compile(
+    r"(?<=\S)\s*(?:\\text\s*\{)?\s*\bis the (?:only )?(?:possible )?(?:answer|value|solution)s?\s*\.?\s*\}?\s*\.?$"
+)
 _EQUIVALENT = re.compile(
     r"\s*(?:,|\\text\s*\{\s*,?|\(\s*\\text\s*\{)\s*or,? (?:equivalently|an equivalent form such as),?\s*\}?\s*"
 )
 _APPROXIMATE = re.compile(r"\s*(?:,|\\text\s*\{\s*,?)\s*or (?:approximately|about)\b.*$", re.DOTALL)
+#: What an equation holds for, when that restricts nothing: "for all real x", "where c is a constant".
+_HOLDS_FOR = re.compile(
+    r"(?<=[\w)}])(?:\s|,|~|\\[,;: ]|\\q?quad|\()*(?:\\(?:text|textrm|mbox|mathrm)\s*\{\s*,?\s*\(?)?"
+    r"(?:for (?:all|any|every|each|some)|where|with|\\forall)(?![A-Za-z])[^<>=]{1,80}$"
+)
+_RESTRICTS = re.compile(
+    r"\b(?:not|except|odd|even|prime|negative|nonzero|or|and)\b|\\(?:ne|neq|le|ge|leq|geq|lt|gt|notin|setminus)\b"
+)
 _MAX_FORMS = 4
 
 
@@ -21,6 +31,8 @@ def forms(text: str) -> list[str]:
         text = _REMARK.sub("", text) or text
     if " is the " in text:
         text = _ONLY.sub("", text)
+    if "=" in text and (tail := _HOLDS_FOR.search(text)) and not _RESTRICTS.search(tail[0]):
+        text = text[: tail.start()]
     if " or" not in text and "{or" not in text:
         return [text]
     text = _APPROXIMATE.sub("", text) or text

@@ -51,7 +51,7 @@ class MathAnswer:
     decimals: Decimals = "gold_rounded"
     arithmetic: Arithmetic = "allowed"
 
-    version = 1
+    version = 2
     default_timeout_s = 2.5
 
     def __post_init__(self) -> None:

@@ -55,13 +55,17 @@ def without_tail(tokens: Sequence[Token]) -> Sequence[Token]:
 
 
 def with_condition(tokens: Sequence[Token]) -> Sequence[Token]:
-    """A condition in brackets at the end, `x = k\\pi (k \\in \\mathbb Z)`, as one more item."""
+    """A condition in brackets at the end, `x = k\\pi (k \\in \\mathbb Z)`, as one more item; without what only says where the
+    answer is defined, `1/x (x \\ne 0)`."""
     if len(tokens) < 5 or tokens[-1].text != ")":
         return tokens
     start = next(
         (at for at, token in enumerate(tokens) if token.kind == "open" and matching(tokens, at) == len(tokens) - 1), 0
     )
     inside = tokens[start + 1 : -1]
-    if start and tokens[start].spaced and any(token.kind == "rel" for token in inside):
+    relations = [[token.text for token in part if token.kind == "rel"] for part in (tokens[:start], inside)]
+    if start and relations[1] == ["!="] and set(relations[0]) <= {"="}:
+        return tokens[:start]
+    if start and tokens[start].spaced and relations[1]:
         return [*tokens[:start], Token("sep", ","), *inside]
     return tokens

@@ -25,6 +25,7 @@ from reasoning_rl_rewards.math_answer.commands import (
     OTHER_COMMANDS,
     RELATIONS,
     SHORT_WORDS,
+    SKIPPED_ARGUMENT,
     SPACE_COMMANDS,
     TEXT_COMMANDS,
     WORDS,
@@ -190,9 +191,12 @@ class _Lexer:
 
     def command(self, found: str, position: int) -> int:
         name = found[1:]
-        if found in SPACE_COMMANDS or name in ("hspace", "vspace", "phantom"):
+        if found in SPACE_COMMANDS:
             self.spaced = True
-            return _closing(self.text, position)[1] if name in ("hspace", "vspace", "phantom") else position
+            return position
+        if name in SKIPPED_ARGUMENT:
+            self.spaced = self.spaced or name not in ("color", "textcolor")
+            return _closing(self.text, position)[1]
         if name in LAYOUT:
             if name in ("left", "right", "middle") and self.text.startswith(".", position):
                 position += 1
@@ -244,7 +248,11 @@ class _Lexer:
     def styled(self, name: str, position: int) -> int:
         r"""`\text{…}` and its like: words stay words; what is mathematics inside is read as such."""
         inside, end = _closing(self.text, position)
-        content = inside.strip().strip("$").strip()
+        content = inside.strip()
+        if content in ("$", "\\$"):
+            self.add("op", "\\$")
+            return end
+        content = content.strip("$").strip()
         if name in ACCENTS and len(content) == 1:
             self.add("sym", f"{content}{'' if name in ('vec', 'overrightarrow') else '~' + name}")
         elif name in ACCENTS and content.isalpha():

@@ -55,8 +55,8 @@ _PLAIN = frozenset([
 #: Words after a number that are no unit: they change what is said.
 _FORBIDDEN = frozenset([
     "not", "no", "never", "isn", "wrong", "incorrect", "false", "is", "are", "was", "or", "nor", "except",
-    "but", "without", "maybe", "perhaps", "approximately", "about", "if", "unless", "than", "more", "less",
-    "greater", "fewer", "least", "most", "only", "however", "mod", "modulo"
+    "but", "without", "maybe", "perhaps", "approximately", "about", "if", "unless", "than", "least", "most",
+    "only", "however", "mod", "modulo", "above", "below", "up"
 ])  # fmt: skip
 #: Words of a number that stand where a unit does: 5 million dollars.
 _SCALES = {"dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
@@ -98,7 +98,7 @@ def is_unit_word(word: str) -> bool:
 def read_unit(text: str) -> Unit | None:
     """The unit that a text such as `cm ^ 2`, `km / h` or `square apples` names; `None` when it says something else."""
     text = text.replace("\\text", " ").replace("{", " ").replace("}", " ").replace("*", " ").replace("(", " ")
-    text = text.replace(")", " ").replace("°", " \\circ ")
+    text = text.replace(")", " ").replace("°", " \\circ ").replace("- ", "-")
     text = re.sub(r"\bper\b", " / ", text)
     text = re.sub(r"\bmph\b", "mile / hour", re.sub(r"\bkm?ph\b|\bkmh\b", "km / hour", text))
     text = text.replace("平方", " square ").replace("立方", " cubic ")

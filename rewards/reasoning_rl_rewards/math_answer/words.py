@@ -18,7 +18,10 @@ _SHORT = frozenset([
     "yes", "no", "odd", "all", "dne", "one", "two", "six", "ten", "sun", "mon", "tue", "wed", "thu", "fri",
     "sat", "red", "men", "boy", "win", "tie"
 ])  # fmt: skip
-_LINKS = frozenset(["is", "are", "be", "equals", "equal", "equal to"])
+_LINKS = frozenset([
+    "is", "are", "be", "was", "were", "equals", "equal", "equal to", "has", "have", "had", "costs", "cost", "takes",
+    "took", "needs", "needed", "makes", "made", "earns", "earned", "gets", "got", "spends", "spent", "pays", "paid"
+])  # fmt: skip
 _SAME = {
     "does not exist": "dne", "doesn't exist": "dne", "doesnt exist": "dne", "no solutions": "no solution",
     "none": "no solution", "no real solutions": "no real solution", "no real roots": "no real root",
@@ -63,6 +66,21 @@ def plain_words(tokens: Sequence[Token]) -> str:
     return _SAME.get(joined, joined)
 
 
+def same_names(gold: str, answer: str) -> bool:
+    """`Alice and Bob` against `Bob and Alice`: single words joined by "and"."""
+    names = [sorted(text.split(" and ")) for text in (gold, answer)]
+    return len(names[0]) == 2 and names[0] == names[1] and all(name.isalpha() for name in names[0])
+
+
+def said_of_it(words: str) -> str | None:
+    """`tuesday` of "it is tuesday": what follows the one verb of a short sentence that neither denies nor supposes."""
+    subject, verb, rest = words.partition(" is ")
+    before = subject.split()
+    if not verb or " is " in rest or len(before) > 4 or set(words.split()) & (NEGATIONS | {"if", "whether", "or"}):
+        return None
+    return rest
+
+
 def number_word(words: str) -> Fraction | None:
     """The number that words name: from zero to ninety-nine, a hundred, a thousand, simple fractions of up to twenty parts."""
     first, _, last = words.partition(" ")
@@ -84,6 +102,8 @@ def strip_prose(tokens: Sequence[Token]) -> Sequence[Token]:
     """
     if len(tokens) > 1 and tokens[0].kind == "text" and tokens[0].text.endswith(":"):
         _refuse_denial(tokens[:1])
+        return tokens[1:]
+    if len(tokens) > 2 and tokens[0].text.lower() in ("all", "for all", "any", "every") and tokens[1].kind == "sym":
         return tokens[1:]
     end = 0
     while end < len(tokens) and (
