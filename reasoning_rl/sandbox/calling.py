@@ -1,9 +1,13 @@
-"""Calls of a program from the host's side: sends requests, reads answers, says how it ended. Decides nothing about them."""
+"""Calls of a program from the host's side: sends requests, reads answers, says how it ended. Decides nothing about them.
+
+All requests are sent as soon as they go in, and the end after them, so that a program never waits for a caller that waits
+for a core.
+"""
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,21 +18,16 @@ from reasoning_rl.sandbox.types import Answer, CallsResult, Limits, Outcome, Rai
 
 
 def calls(jail: Jail, source: bytes, requests: Sequence[bytes], limits: Limits) -> CallsResult:
-    """Loads a program and sends it encoded requests, one after the other; what it answered and how it ended."""
+    """Loads a program and sends it encoded requests; what it answered and how it ended."""
     ours, theirs = socket.socketpair()
     answers: list[Answer] = []
     with ours, theirs, Run(jail, "calls", source, b"", limits, {"handles": False}, (theirs.fileno(),)) as run:
         theirs.close()
         ours.setblocking(False)
-        inbox = bytearray()
+        bodies = _exchange(run, ours, b"".join(requests))
         try:
-            is_loaded = _receive(run, ours, inbox) is not None
-            for request in requests if is_loaded else ():
-                if not _send(run, ours, request):
-                    break
-                body = _receive(run, ours, inbox)
-                if body is None:
-                    break
+            is_loaded = next(bodies, None) is not None
+            while is_loaded and len(answers) < len(requests) and (body := next(bodies, None)) is not None:
                 answers.append(_answer(codec.decode(body)))
         except codec.Malformed as error:
             run.kill()
@@ -56,31 +55,31 @@ def _answer(reply: Any) -> Answer:
     raise codec.Malformed("neither a value nor an exception")
 
 
-def _send(run: Run, connection: socket.socket, data: bytes) -> bool:
-    rest = memoryview(data)
-    while rest:
+def _exchange(run: Run, connection: socket.socket, data: bytes) -> Iterator[bytes]:
+    """Sends the data and yields bodies meanwhile, until the program has ended or closed the connection."""
+    rest, inbox, is_sending = memoryview(data), bytearray(), True
+    while True:
+        while (body := codec.take_frame(inbox)) is not None:
+            yield body
+        is_running = run.wait(connection, to_write=is_sending)
         try:
-            rest = rest[connection.send(rest) :]
+            while rest:
+                rest = rest[connection.send(rest) :]
+            if is_sending:
+                connection.shutdown(socket.SHUT_WR)
+            is_sending = False
         except BlockingIOError:
-            if not run.wait(connection, to_write=True):
-                return False
-        except OSError:
-            return False
-    return True
-
-
-def _receive(run: Run, connection: socket.socket, inbox: bytearray) -> bytes | None:
-    """The next body; `None` when the program has ended or closed the connection."""
-    while (body := codec.take_frame(inbox)) is None:
-        is_running = run.wait(connection)
+            pass
+        except OSError:  # the program has closed it; what it said before still comes
+            rest, is_sending = rest[:0], False
         try:
             chunk = connection.recv(1 << 18)
         except BlockingIOError:
-            chunk = b"" if not is_running else None
+            if is_running:
+                continue
+            return
         except OSError:
-            chunk = b""
-        if chunk:
-            inbox += chunk
-        elif chunk is not None:
-            return None
-    return body
+            return
+        if not chunk:
+            return
+        inbox += chunk

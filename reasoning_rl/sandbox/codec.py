@@ -172,14 +172,16 @@ def _read(data: memoryview, at: int, depth: int, hook: Callable[[Handle], Any] |
 
 
 def _refuse_collisions(keys: list[Any]) -> None:
-    """Building a set of n keys of equal hash takes n² steps, and hashes of integers are easily made equal."""
+    """Building a set of n keys of equal hash takes n² steps, and hashes of integers are easily made equal.
+
+    Hashes that only end alike (powers of two, say) part after some steps: the table looks at the higher bits then.
+    """
     if len(keys) <= _MAX_EQUAL_HASHES:
         return
     counts: dict[int, int] = {}
     for key in keys:
-        # Spread by another hash: equal hashes count, but cannot collide here. Low bits alone collide just as well.
-        low = hash((hash(key) & 0xFFFFFFFF, 0x9E3779B9))
-        counts[low] = count = counts.get(low, 0) + 1
+        spread = hash((hash(key), 0x9E3779B9))  # one to one, so that this table cannot be made to collide either
+        counts[spread] = count = counts.get(spread, 0) + 1
         if count > _MAX_EQUAL_HASHES:
             raise Malformed("keys that collide")
 

@@ -32,10 +32,8 @@ _SHARED_LIMITS = (
     (resource.RLIMIT_MSGQUEUE, 0),
     (resource.RLIMIT_SIGPENDING, 64),
 )
-_OWN_LIMITS = (
-    *(resource.RLIMIT_CPU, resource.RLIMIT_AS, resource.RLIMIT_DATA),
-    *(resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE),
-)
+_OWN_LIMITS = (resource.RLIMIT_CPU, resource.RLIMIT_AS, resource.RLIMIT_DATA, resource.RLIMIT_FSIZE)
+_NUM_FDS = 64
 
 
 class Confinement:
@@ -52,6 +50,8 @@ class Confinement:
         self.base_bytes = _address_space_bytes()
         self.zygote = os.getpid()
         self.hard = {name: resource.getrlimit(name)[1] for name in _OWN_LIMITS}
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        self.num_fds = _NUM_FDS if hard == resource.RLIM_INFINITY else min(_NUM_FDS, hard)
         if settings["executables"]:
             seccomp.allow_exec()
         self.rules: list[int] = []
@@ -77,6 +77,8 @@ class Confinement:
             os.closerange(setup_fd + 1, 4096)
             self.set_limits(request["limits"], request["options"].get("data_mb"))
             if self.drops_uid:
+                for fd in (1, 2):
+                    os.fchmod(fd, 0o622)  # pipes of root: `open("/dev/stdout", "w")` works for the other user too
                 _drop_uid(FIRST_UID + slot)
             listener = [seccomp.install()] if self.has_seccomp else []
             start = program.prepare(request["mode"], request["options"])
@@ -86,6 +88,8 @@ class Confinement:
             for fd in listener:
                 os.close(fd)
             setup.close()
+            # Only now: with more descriptors of the user on their way than this, be they of others, the kernel sends none.
+            resource.setrlimit(resource.RLIMIT_NOFILE, (self.num_fds, self.num_fds))
         except BaseException as error:  # noqa: BLE001 - whatever it is, the program must not run
             try:
                 os.write(setup_fd, f"{type(error).__name__}: {error}".encode()[:2000])
@@ -104,7 +108,6 @@ class Confinement:
             (resource.RLIMIT_CPU, int(limits["cpu_s"]) + 2),
             memory if data_mb is None else (resource.RLIMIT_DATA, data_mb << 20),
             (resource.RLIMIT_FSIZE, limits["file_bytes"]),
-            (resource.RLIMIT_NOFILE, 64),
         ):
             hard = self.hard[name]
             value = value if hard == resource.RLIM_INFINITY else min(value, hard)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from reasoning_rl.sandbox import pure
+from reasoning_rl.sandbox import codec, pure
 from reasoning_rl.sandbox.remote import Entry, Program, ProgramGone
 
 _MAX_FAILURES = 20
@@ -37,6 +37,8 @@ class Record:
 
     def failed(self, test: str, error: BaseException) -> None:
         self.is_exhausted |= isinstance(error, MemoryError)
+        if isinstance(error, codec.NotPlain):  # raised on this side only: no doing of the program
+            self.bad = self.bad or str(error)
         if len(self.failures) < _MAX_FAILURES:
             try:
                 message = str(error)[:1000]
@@ -111,6 +113,9 @@ def run(source: bytes, program: Program, kind: str, entry_point: str) -> dict[st
     except BaseException as error:  # noqa: BLE001 - test code may raise anything
         if program.is_called:
             record.failed("test code", error)
+            record.num_tests = max(
+                record.num_tests, record.num_passed + 1
+            )  # what is no assert of the top level counts too
         else:
             record.bad = f"{type(error).__name__}: {error}"[:500]
     if not program.is_called and not program.is_gone and not record.bad:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from reasoning_rl.sandbox.jail import Jail
-from reasoning_rl.sandbox.runs import Run, sealed
+from reasoning_rl.sandbox.runs import NOT_STARTED, OVERLOAD, Run, sealed
 from reasoning_rl.sandbox.types import Failure, GradeResult, Limits, Outcome, Raised, RunResult, TestCode
 
 _MAX_VERDICT_BYTES = 1 << 18
@@ -45,7 +45,7 @@ class Grader:
             finally:
                 os.close(file)
         except OSError as error:
-            self.run.fail(f"the jail takes no test code ({error})")
+            self.run.fail(f"{NOT_STARTED}: the jail takes no test code ({error})")
 
     def verdict(self, program: Run) -> tuple[bool, dict[str, Any] | None]:
         """Waits until the tests or their process have ended, while what the program prints is read.
@@ -160,10 +160,18 @@ def _attempt(
                     tests_end = grader.end(program)
                     if found is None and grader.has_served and tests_end.cpu_s < grader.limits.cpu_s:
                         return None, False
-                return _verdict(is_called, found, tests_end, program.end()), is_kept
+                return _verdict(is_called, found, tests_end, _excused(program.end(), tests_end, limits)), is_kept
     finally:
         if not is_kept:
             grader.close()
+
+
+def _excused(program: RunResult, grader: RunResult, limits: Limits) -> RunResult:
+    """Waiting for test code that itself waits for a core most of the time is no doing of the program."""
+    is_starved = (grader.queued_s or 0.0) > limits.wall_s / 2
+    if is_starved and program.outcome is Outcome.TIME_LIMIT and program.cpu_s < limits.cpu_s:
+        return replace(program, outcome=Outcome.SANDBOX_FAILURE, reason=OVERLOAD)
+    return program
 
 
 def _verdict(is_called: bool, found: dict[str, Any] | None, grader: RunResult, program: RunResult) -> GradeResult:

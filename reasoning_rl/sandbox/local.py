@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 from reasoning_rl.errors import SandboxError
 from reasoning_rl.sandbox import calling, codec, grading, tiers
 from reasoning_rl.sandbox.jail import Jail
-from reasoning_rl.sandbox.runs import OVERLOAD, Run
+from reasoning_rl.sandbox.runs import NOT_STARTED, OVERLOAD, Run
 from reasoning_rl.sandbox.types import (
     DEFAULT_LIMITS,
     Call,
@@ -182,7 +182,8 @@ class LocalSandbox:
                 for jail in fresh.values():
                     jail.close()
             end = end_of(result)
-            if end.outcome is Outcome.SANDBOX_FAILURE and end.reason != OVERLOAD and self._is_working():
+            is_blamed = end.outcome is Outcome.SANDBOX_FAILURE and not end.reason.startswith((OVERLOAD, NOT_STARTED))
+            if is_blamed and self._is_working():
                 # It took a sandbox down twice, and another program runs well: that is its doing.
                 blamed = RunResult(Outcome.SECURITY_VIOLATION, wall_s=end.wall_s, reason=f"twice: {end.reason}")
                 return _with_end(result, blamed)

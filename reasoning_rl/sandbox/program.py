@@ -16,6 +16,7 @@ import sys
 import threading
 import traceback
 import types
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +27,8 @@ _SOURCE_FD, _CONNECTION_FD = 3, 4
 BUILTIN_ERRORS = {
     item: name for name, item in vars(builtins).items() if isinstance(item, type) and issubclass(item, BaseException)
 }
+#: What else of the interpreter is there to be gone through, and stays with the program in test code.
+_SEQUENCES = (range, deque, type({}.keys()), type({}.values()), type({}.items()))
 #: Returned iterators are cut here rather than running for ever.
 _MAX_ITEMS = 1_000_000
 
@@ -108,6 +111,7 @@ class Calls:
     def __init__(self, module: types.ModuleType, connection: socket.socket, handles: bool) -> None:
         self.module, self.connection = module, connection
         self.objects: list[Any] = []
+        self.numbers: dict[int, int] = {}  # by identity
         self.hook = self.handle_of if handles else None
 
     def serve(self) -> None:
@@ -150,6 +154,8 @@ class Calls:
         if operation == "set":
             setattr(target, *rest)
             return None, None
+        if operation == "is":
+            return isinstance(target, self.resolve(rest[0])), None
         assert operation == "entry"
         return Handle(self.keep(self.resolve(target))), None
 
@@ -178,17 +184,15 @@ class Calls:
         return items
 
     def keep(self, value: Any) -> int:
-        self.objects.append(value)
-        return len(self.objects) - 1
+        number = self.numbers.setdefault(id(value), len(self.objects))
+        if number == len(self.objects):
+            self.objects.append(value)
+        return number
 
     def handle_of(self, value: Any) -> Handle:
-        """Objects of the program's own classes stay here; those that pose as plain data do not pass."""
+        """Objects of the program's own classes, functions and iterators stay here; what poses as plain data does not pass."""
         kind = type(value)
-        if kind.__module__ != "solution" or isinstance(
-            value, (bool, int, float, complex, str, bytes, list, tuple, set, frozenset, dict)
-        ):
+        stays = kind.__module__ == "solution" or callable(value) or hasattr(kind, "__next__") or kind in _SEQUENCES
+        if not stays or isinstance(value, (bool, int, float, complex, str, bytes, list, tuple, set, frozenset, dict)):
             raise codec.NotPlain(f"a value of type {kind.__name__} is not plain data")
-        for number, known in enumerate(self.objects):
-            if known is value:
-                return Handle(number)
         return Handle(self.keep(value))

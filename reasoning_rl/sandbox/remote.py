@@ -33,11 +33,12 @@ class Program:
         self.read()
 
     def ask(self, *request: Any) -> Any:
+        data = codec.frame(codec.encode(request, _handle_of))  # before: what cannot be sent is the tests' own fault
         if not self.is_called:
             self.is_called = True
             self.on_first_call()
         try:
-            self.connection.sendall(codec.frame(codec.encode(request, _handle_of)))
+            self.connection.sendall(data)
         except OSError:
             self.gone()
         kind, value, rest = self.read()
@@ -88,8 +89,15 @@ class Remote:
     def __setattr__(self, name: str, value: Any) -> None:
         self._program.ask("set", self._handle, name, value)
 
+    def _method(self, name: str) -> Any:
+        """A method that an operator needs; without it, that raises `TypeError`, as in the program itself."""
+        try:
+            return self._program.ask("get", self._handle, name)
+        except AttributeError as error:
+            raise TypeError(str(error)) from None
+
     def _special(self, name: str, *args: Any) -> Any:
-        return self._program.ask("get", self._handle, name)(*args)
+        return self._method(name)(*args)
 
     def __len__(self) -> int:
         return self._special("__len__")
@@ -103,17 +111,52 @@ class Remote:
     def __contains__(self, key: Any) -> bool:
         return self._special("__contains__", key) is True
 
+    def __bool__(self) -> bool:
+        for name in ("__bool__", "__len__"):
+            try:
+                method = self._method(name)
+            except TypeError:
+                continue
+            return method() not in (False, 0)
+        return True
+
     def __iter__(self) -> Iterator[Any]:
-        return iter(self._program.ask("call", self._program.ask("get", self._handle, "__iter__"), (), {}, False, True))
+        try:
+            step = self._method("__next__")
+        except TypeError:
+            return iter(self._program.ask("call", self._method("__iter__"), (), {}, False, True))
+        return _steps(step)
+
+    def __next__(self) -> Any:
+        return self._special("__next__")
+
+    def __enter__(self) -> Any:
+        return self._special("__enter__")
+
+    def __exit__(self, *_: object) -> None:
+        self._special("__exit__", None, None, None)  # what it returns cannot make a failed assert pass
 
     def __str__(self) -> str:
         return self._special("__str__")
+
+    def __repr__(self) -> str:
+        return self._special("__repr__")
 
     def __eq__(self, other: object) -> bool:
         return type(other) is Remote and self._handle.number == other._handle.number
 
     def __hash__(self) -> int:
         return hash(self._handle.number)
+
+
+def _steps(step: Remote) -> Iterator[Any]:
+    """Items of an iterator of the program, one by one: it may have no end."""
+    while True:
+        try:
+            item = step()
+        except StopIteration:
+            return
+        yield item
 
 
 class Entry:
@@ -130,8 +173,13 @@ class Entry:
             raise AttributeError(name)
         return getattr(self._program.ask("entry", self.__name__), name)
 
+    def __instancecheck__(self, value: object) -> bool:
+        return type(value) is Remote and self._program.ask("is", value._handle, self.__name__) is True
+
 
 def _handle_of(value: Any) -> Handle:
+    if type(value) is Entry:
+        value = value._program.ask("entry", value.__name__)
     if type(value) is Remote:
         return value._handle
     raise codec.NotPlain(f"test code passes a {type(value).__name__}, which is not plain data")

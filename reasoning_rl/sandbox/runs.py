@@ -25,6 +25,7 @@ _CHUNK = 1 << 16
 _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
 #: Reasons of a failure that a second attempt of the same program cannot be blamed for.
 OVERLOAD = "the machine is overloaded: the program was queueing for a core nearly all of the time"
+NOT_STARTED = "the program was not started"
 
 
 class Run:
@@ -79,7 +80,7 @@ class Run:
             self._report = jail.submit(request, [*theirs, *connections])
             self._poll.register(self._report, select.POLLIN)
         except OSError as error:
-            self.fail(f"the jail takes no program ({error})")
+            self.fail(f"{NOT_STARTED}: the jail takes no program ({error})")
         finally:
             for fd in theirs:
                 os.close(fd)
@@ -93,7 +94,7 @@ class Run:
     def wait(self, connection: socket.socket | None = None, *, to_write: bool = False) -> bool:
         """Until the run has ended (`False`), or something can be done on the connection (`True`)."""
         if connection is not None:
-            self._poll.register(connection, select.POLLOUT if to_write else select.POLLIN)
+            self._poll.register(connection, select.POLLIN | (select.POLLOUT if to_write else 0))
         try:
             while self.result is None:
                 left = self.started + self._patience_s - time.monotonic()
@@ -218,8 +219,9 @@ class Run:
 
     def _judge(self, report: dict[str, Any]) -> None:
         was_stopped = self.is_killed and report.get("killed_for") == "host"  # by us, maybe before it had started
+        was_stopped &= report.get("status") == -signal.SIGKILL
         if "status" not in report or not (report["ready"] or was_stopped):
-            self.fail(f"the program was not started: {report.get('problem')}")
+            self.fail(f"{NOT_STARTED}: {report.get('problem')}")
             return
         outcome, reason = self._outcome(report)
         status = report["status"]
@@ -231,6 +233,7 @@ class Run:
             stderr=bytes(self.output["stderr"]),
             cpu_s=report["cpu_s"],
             wall_s=report["wall_s"],
+            queued_s=report["queued_s"],
             peak_memory_mb=report["peak_mb"],
             reason=reason,
         )

@@ -108,6 +108,7 @@ class RunResult:
         signal: number of the signal that ended it, else `None`.
         stdout, stderr: what it wrote, at most `output_bytes` together. Untrusted bytes.
         cpu_s, wall_s: used CPU time and elapsed time.
+        queued_s: of that, seconds in which it was ready and waited for a core; `None` when the sandbox cannot tell.
         peak_memory_mb: resident memory at its largest.
         reason: one sentence for people, empty for `EXITED`. Not for programs to parse.
     """
@@ -119,6 +120,7 @@ class RunResult:
     stderr: bytes = b""
     cpu_s: float = 0.0
     wall_s: float = 0.0
+    queued_s: float | None = None
     peak_memory_mb: int = 0
     reason: str = ""
 
@@ -226,7 +228,7 @@ class GradeResult:
     @property
     def accepted(self) -> bool:
         """Whether there are tests, all were run to their end, and all passed."""
-        return self.end.outcome is Outcome.EXITED and self.num_passed == self.num_tests > 0
+        return self.end.outcome is Outcome.EXITED and self.num_passed == self.num_tests > 0 and not self.failures
 
 
 class ProgramRunner(Protocol):

@@ -247,6 +247,7 @@ class Zygote:
         return min(left_cpu / min(self.cores, limits["processes"]), left_wall)
 
     def reap(self, child: Child) -> None:
+        child.queued_s = max(child.queued_s, _queued_s(child.pid) - child.queued_before_s)  # gone once it is waited for
         pid, status, usage = os.wait4(child.pid, os.WNOHANG)
         if pid == 0:
             return

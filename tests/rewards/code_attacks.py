@@ -1,130 +1,18 @@
-"""Programs that try to get marks they have not earned, or to reach the host, and honest ones that must not suffer: what the
-reward `code_tests` must say of each. Also a script, for runs as another user or inside an outer filter.
-
-Verdicts: AC full marks, WA wrong answer, RE runtime error (also: no code), TL time, ML memory, OL output, SV security
-violation; SF (the sandbox failed) and BT (bad tests) abstain and are never right here. `X|Y`: either.
+"""Programs that try to get marks they have not earned, or to reach the host: what the reward `code_tests` must say of each.
+Also a script, which runs them and the honest ones as another user or inside an outer filter.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
-from reasoning_rl.api import Completion, Sample, Score
+from attack_kit import EQUALS_ALL, FIXTURES, LIMITED, SOLVE, C, Program, asserts, body, call, ret, stdio, wrong_verdicts
+from code_honest import COUNTERS, GENERATORS, HONEST, NUMPY, OBJECTS
+
 from reasoning_rl.sandbox import LocalSandbox
-from reasoning_rl_rewards.code_tests import CodeTests
 
-#: Column `tests` of each fixture.
-FIXTURES: dict[str, list[dict[str, Any]]] = {
-    "A": [{"type": "assert", "entry_point": "add", "code": "assert add(1, 2) == 3\nassert add(5, 7) == 12"}],
-    "C": [
-        {
-            "type": "check",
-            "entry_point": "add",
-            "code": "def check(candidate):\n    assert candidate(1, 2) == 3\n    assert candidate(5, 7) == 12\n",
-        }
-    ],
-    "P": [
-        {"type": "call", "entry_point": "add", "args": [1, 2], "expected": 3},
-        {"type": "call", "entry_point": "add", "args": [5, 7], "expected": 12},
-    ],
-    "F": [{"type": "assert", "entry_point": "root", "code": "assert abs(root(2.0) - 1.41421356) < 1e-6"}],
-    "U": [
-        {
-            "type": "unittest",
-            "entry_point": "add",
-            "code": "import unittest\nclass T(unittest.TestCase):\n    def test(self):\n        self.assertEqual(add(1, 2), 3)\n",
-        }
-    ],
-    "S": [
-        {"type": "stdio", "input": "1 2\n", "output": "3\n2\n"},
-        {"type": "stdio", "input": "5 7\n", "output": "12\n35\n"},
-    ],
-}
-#: Processor time is half of what a run would allow, so that the table does not take long.
-LIMITED = CodeTests(cpu_s=1.0, wall_s=4.0, memory_mb=512, output_bytes=1 << 20, scratch_mb=16, total_s=20.0)
-OUTCOMES = {
-    "wrong_answer": "WA",
-    "runtime_error": "RE",
-    "no_code": "RE",
-    "time_limit": "TL",
-    "memory_limit": "ML",
-    "output_limit": "OL",
-    "security_violation": "SV",
-    "sandbox_failure": "SF",
-    "bad_tests": "BT",
-    "accepted": "AC",
-}
-
-
-@dataclass(frozen=True)
-class Program:
-    """A program, the fixtures it is tried on, the verdicts that are right, and what differs from the rule.
-
-    `tests` replaces the fixtures, `options` changes the reward, `needs` names a package that must be installed.
-    """
-
-    name: str
-    fixtures: str
-    source: str
-    expected: str
-    tests: tuple[dict[str, Any], ...] = ()
-    options: tuple[tuple[str, Any], ...] = ()
-    needs: str = ""
-
-    def columns(self) -> dict[str, list[dict[str, Any]]]:
-        """The column `tests` of each fixture, by name."""
-        return {"own": list(self.tests)} if self.tests else {name: FIXTURES[name] for name in self.fixtures}
-
-    def verdict(self, tests: list[dict[str, Any]], tier: str | None) -> str:
-        """What the reward says, in two letters."""
-        reward = replace(LIMITED, tier=tier, **dict(self.options))
-        return letters(reward(sample(self.source, tests)))
-
-
-def sample(source: str, tests: list[dict[str, Any]]) -> Sample:
-    """A completion with this program in a block."""
-    text = f"```python\n{source}\n```"
-    return Sample([], Completion(text, None, text, 1, False), {"tests": tests}, "row")
-
-
-def letters(score: Score) -> str:
-    """A score as a verdict; one whose value contradicts it has none."""
-    found = OUTCOMES[score.detail["outcome"]]
-    value = 1.0 if found == "AC" else None if found in ("SF", "BT") else 0.0
-    return found if score.value == value else f"{found} worth {score.value}"
-
-
-def ret(expression: str, before: str = "") -> str:
-    """`add` returns this."""
-    return f"{before}\ndef add(a, b):\n    return {expression}\n"
-
-
-def body(lines: str, before: str = "") -> str:
-    """`add` does this."""
-    return f"{before}\ndef add(a, b):\n" + "".join(f"    {line}\n" for line in lines.strip().splitlines())
-
-
-def stdio(*pairs: tuple[str, str]) -> tuple[dict[str, Any], ...]:
-    return tuple({"type": "stdio", "input": given, "output": gold} for given, gold in pairs)
-
-
-def call(name: str, args: Sequence[Any], expected: Any, **more: Any) -> dict[str, Any]:
-    return {"type": "call", "entry_point": name, "args": list(args), "expected": expected, **more}
-
-
-def asserts(name: str, *lines: str) -> tuple[dict[str, Any], ...]:
-    return ({"type": "assert", "entry_point": name, "code": "\n".join(lines)},)
-
-
-SOLVE = "a, b = map(int, input().split())\nprint(a + b)\nprint(a * b)\n"
-C = "import ctypes\nc = ctypes.CDLL(None, use_errno=True)\n"
-EQUALS_ALL = (
-    "class E({}):\n    __eq__ = lambda s, o: True\n    __ne__ = lambda s, o: False\n    __hash__ = lambda s: 0\n"
-)
 FRAMES = (
     "import sys\nf, found = sys._getframe(), []\nwhile f:\n    found += [f.f_locals, f.f_globals]\n    f = f.f_back\n"
 )
@@ -310,6 +198,34 @@ RESOURCES = (
     Program("floods its output in a call", "A", body("while True: print('x' * 65536)"), "OL"),
 )  # fmt: skip
 
+SANDBOX = "import sys\nc = sys.modules['reasoning_rl.sandbox.codec']\n"
+DESCRIPTORS = (
+    Program("none-fishing: kills itself", "AS", "import os\nos.kill(os.getpid(), 9)\nos.abort()", "RE"),
+    Program("none-fishing: floods the grader", "ACPU", "import os, struct\nn = (8 << 20) // 5 - 9\nbody = b'l' + struct.pack('<I', n) + (b'S' + bytes(4)) * n\ndata = struct.pack('<I', len(body)) + body\nfor fd in range(3, 10):\n    try:\n        rest = data\n        while rest: rest = rest[os.write(fd, rest):]\n    except OSError: pass\n" + ret("0"), "RE|WA|TL|ML"),
+    Program("none-fishing: closes everything", "ACPUS", "import os\nos.closerange(0, 256)\n" + ret("0"), "RE|WA"),
+    Program("a handle of its own", "ACU", SANDBOX + ret("[c.Handle(12345)]"), "WA|RE"),
+    Program("its own codec patched", "ACPU", SANDBOX + "class E(list):\n    __eq__ = lambda s, o: True\nc._TAGS[E] = b'l'\n" + ret("E([3])"), "WA|RE"),
+    Program("connection replaced", "ACP", body("import os, socket\nx, y = socket.socketpair()\nos.dup2(x.fileno(), 4)\nreturn 3"), "RE|WA|TL", options=(("wall_s", 1.0),)),
+    Program("connection closed for writing", "ACP", body("import socket\nsocket.socket(fileno=4).shutdown(socket.SHUT_RDWR)\nreturn 3"), "RE|WA"),
+    Program("half an answer", "AP", body("import os, time\nos.write(4, b'\\x10\\0\\0\\0ab')\ntime.sleep(60)"), "TL|RE", options=(("wall_s", 1.0),)),
+    Program("descriptors for the grader", "AP", body("import array, socket\ns = socket.socket(fileno=4)\ns.sendmsg([b'\\0'], [(1, 1, array.array('i', [0, 1, 2] * 20))])\ns.detach()\nreturn 3"), "RE|WA|TL", options=(("wall_s", 1.0),)),
+    Program("descriptors on their way", "A", body("import array, os, socket\nx, y = socket.socketpair()\nx.setblocking(False)\nfor i in range(10 ** 5):\n    fd = os.open('/dev/null', 0)\n    x.sendmsg([b'x'], [(1, 1, array.array('i', [fd]))]); os.close(fd)\nreturn 0"), "RE|WA"),
+    Program("all descriptors", "A", body("import os\nx = []\nwhile True: x.append(os.pipe())"), "RE"),
+    Program("input opened for writing", "S", "import os\nfd = os.open('/proc/self/fd/0', os.O_RDWR)\nos.ftruncate(fd, 0)", "RE"),
+    Program("locked folders", "AP", body("import os\nos.umask(0o777)\nos.mkdir('d'); open('f', 'w').close()\nreturn 0"), "WA|RE"),
+    Program("names that are no text", "A", body("import os\nos.mkdir(b'\\xff'); open(b'\\xff/\\xfe\\n', 'w').close()\nreturn 0"), "WA|RE"),
+    Program("its folder moved", "A", body("import os\nos.rename(os.getcwd(), os.getcwd() + 'x')\nreturn a + b"), "RE"),
+    Program("folders of others", "A", body("import os\nos.listdir(os.path.dirname(os.getcwd()))\nreturn a + b"), "RE"),
+    Program("own processor limit lowered", "AS", "import resource\nresource.setrlimit(resource.RLIMIT_CPU, (1, 1))\nwhile True: pass", "RE|TL|SV", options=(("cpu_s", 3.0),)),
+    Program("own limit of files lowered", "ACPU", "import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))\n" + ret("0"), "WA|RE"),
+    *(Program(f"upper half of a register: {name}", "A", body(f"import os\nc.syscall.argtypes = [ctypes.c_long] * 3\nif c.syscall({arguments}) < 0: raise OSError\nreturn a + b", C), "RE|SV") for name, arguments in (
+        ("number of the call", "(1 << 32) + 57, 0, 0"), ("process", "62, (1 << 32) | os.getppid(), 0"), ("flags of clone", "56, (1 << 33) | 17, 0"),
+    )),
+    Program("32-bit call by machine code", "A", body("import ctypes, mmap\nm = mmap.mmap(-1, 4096, prot=7)\nm.write(b'\\xb8\\x02\\0\\0\\0\\xcd\\x80\\xc3')\nif ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer(m)))() < 0: raise OSError\nreturn a + b"), "RE|SV"),
+    Program("exception whose arguments lie", "ACP", "class X(Exception):\n    args = property(lambda s: sys.exit(0))\nimport sys\n" + body("raise X"), "RE|WA"),
+    Program("late exit by a timer", "AP", body("import faulthandler, time\nfaulthandler.dump_traceback_later(0.05, exit=True)\ntime.sleep(1)\nreturn 0"), "RE|WA"),
+)  # fmt: skip
+
 
 def blocked(*calls: str) -> str:
     """Right answers only for a program that gets one of these through."""
@@ -356,113 +272,10 @@ def escapes(facts: dict[str, Any]) -> tuple[Program, ...]:
         Program("96 setuid", "A", body("import os\nos.setuid(0)\nreturn a + b" if facts["uid"] else "import os\nos.setuid(0); os.setgid(0)\nopen('/etc/shadow')\nreturn a + b"), "RE|SV"),
         *(Program(f"96 call {number}", "A", body(f"if c.syscall({number}, 0x10000000, 0, 0, 0, 0) < 0: raise OSError\nreturn a + b", C), "RE|SV") for number in (272, 308, 165, 155, 161, 321, 250, 323, 298, 304, 175)),
         Program("98 its own limits", "A", blocked(*(f"h = resource.getrlimit(resource.{what})[1]; resource.setrlimit(resource.{what}, (h + 1, h + 1))" for what in ("RLIMIT_AS", "RLIMIT_CPU", "RLIMIT_FSIZE"))), "RE"),
-        Program("none-fishing: kills itself", "AS", "import os\nos.kill(os.getpid(), 9)\nos.abort()", "RE"),
-        Program("none-fishing: floods the grader", "ACPU", "import os, struct\nn = (8 << 20) // 5 - 9\nbody = b'l' + struct.pack('<I', n) + (b'S' + bytes(4)) * n\ndata = struct.pack('<I', len(body)) + body\nfor fd in range(3, 10):\n    try:\n        rest = data\n        while rest: rest = rest[os.write(fd, rest):]\n    except OSError: pass\n" + ret("0"), "RE|WA|TL|ML"),
-        Program("none-fishing: closes everything", "ACPUS", "import os\nos.closerange(0, 256)\n" + ret("0"), "RE|WA"),
     )  # fmt: skip
 
 
-LRU = "class LRU:\n    def __init__(self, n): self.n, self.d = n, {}\n    def get(self, k):\n        if k not in self.d: return -1\n        self.d[k] = self.d.pop(k); return self.d[k]\n    def put(self, k, v):\n        self.d.pop(k, None); self.d[k] = v\n        if len(self.d) > self.n: self.d.pop(next(iter(self.d)))\n"
-BIG = int("7" * 100_000) if not hasattr(sys, "set_int_max_str_digits") else 7 * (10**100_000 - 1) // 9
-HONEST = (
-    Program("honest function", "ACPU", ret("a + b"), "AC"),
-    Program("honest float", "F", "def root(x): return x ** 0.5", "AC"),
-    Program("honest stdio", "S", SOLVE, "AC"),
-    Program("asyncio", "S", "import asyncio\nasync def main():\n    await asyncio.sleep(0.01)\n    a, b = map(int, input().split()); print(a + b); print(a * b)\nasyncio.run(main())", "AC"),
-    Program("asyncio in a function", "AP", "import asyncio\nasync def go(a, b):\n    await asyncio.sleep(0)\n    return a + b\n" + ret("asyncio.run(go(a, b))"), "AC"),
-    Program("socket pair", "A", body("import socket\nx, y = socket.socketpair(); x.send(bytes([a + b])); return y.recv(1)[0]"), "AC"),
-    Program("thread pool", "AP", "from concurrent.futures import ThreadPoolExecutor\n" + body("with ThreadPoolExecutor(4) as pool: return sum(pool.map(int, [a, b]))"), "AC"),
-    Program("cached deep recursion", "AP", "import sys, functools\nsys.setrecursionlimit(20_000)\n@functools.lru_cache(None)\ndef down(n): return 0 if n == 0 else down(n - 1)\n" + ret("a + b + down(5000)"), "AC"),
-    Program("recursion 100,000 deep", "AP", "import sys\nsys.setrecursionlimit(300_000)\ndef down(n): return 0 if n == 0 else down(n - 1)\n" + ret("a + b + down(100_000)"), "AC"),
-    *(Program(f"input by {name}", "S", source, "AC") for name, source in (
-        ("buffer", "import sys\na, b = map(int, sys.stdin.buffer.read().split())\nprint(a + b, a * b, sep='\\n')"),
-        ("iteration", "import sys\nfor line in sys.stdin: a, b = map(int, line.split())\nprint(a + b, end='\\n'); print(a * b, end='')"),
-        ("readline, then input", "import sys\nx = sys.stdin.readline()\na, b = map(int, x.split())\nprint(a + b); print(a * b)\ntry: input()\nexcept EOFError: pass"),
-        ("open(0)", "a, b = map(int, open(0).read().split())\nprint(a + b); print(a * b)"),
-    )),
-    *(Program(f"ends with {end}", "S", SOLVE + end, "AC") for end in ("exit()", "quit()", "import sys; sys.exit()", "raise SystemExit(0)")),
-    Program("main guard", "S", "def main():\n    a, b = map(int, input().split()); print(a + b); print(a * b)\nif __name__ == '__main__': main()", "AC"),
-    Program("scratch file", "AS", "open('note.txt', 'w').write('7')\nassert open('note.txt').read() == '7'\n" + ret("a + b") + "if __name__ == '__main__':\n    a, b = map(int, input().split()); print(a + b); print(a * b)", "AC"),
-    Program("standard library", "AP", "import decimal, fractions, heapq, re, json, bisect, collections, itertools, math, string, statistics, datetime, hashlib, copy, typing, dataclasses\n" + ret("int(decimal.Decimal(a) + b)"), "AC"),
-    *(Program(f"returns {name}", "", f"def f(): return {expression}", "AC", (call("f", [], value),)) for name, expression, value in (
-        ("a tuple", "(1, 'a', None)", (1, "a", None)), ("a set", "{1, 2}", {1, 2}), ("a dict with int keys", "{1: [2.5], 2: {}}", {1: [2.5], 2: {}}),
-        ("bytes", "b'\\x00\\xff'", b"\x00\xff"), ("complex", "1 + 2j", 1 + 2j), ("nothing", "None", None), ("a nest", "[[[(1, {2: {3}})]]]", [[[(1, {2: {3}})]]]),
-        ("a big integer", "7 * (10 ** 100_000 - 1) // 9", BIG), ("a frozenset", "frozenset([1])", frozenset([1])),
-    )),
-    Program("generator", "", "def f(n):\n    for i in range(n): yield i", "AC", (call("f", [3], [0, 1, 2], as_list=True),)),
-    Program("in place", "", "def f(x): x.sort()", "AC", (call("f", [[3, 1, 2]], [1, 2, 3], in_place=0),)),
-    Program("method of a class", "", "class Solution:\n    def add(self, a: int, b: int) -> int:\n        return a + b", "AC", (call("Solution.add", [1, 2], 3),)),
-    Program("class with state", "", LRU, "AC", asserts("LRU", "c = LRU(2)", "c.put(1, 1)", "c.put(2, 2)", "assert c.get(1) == 1", "c.put(3, 3)", "assert c.get(2) == -1", "assert c.get(1) == 1")),
-    Program("class with state, wrong", "", LRU.replace("self.n:", "self.n + 1:"), "WA", asserts("LRU", "c = LRU(2)", "c.put(1, 1)", "c.put(2, 2)", "assert c.get(1) == 1", "c.put(3, 3)", "assert c.get(2) == -1")),
-    Program("expected exception", "", "class Mine(ValueError): pass\ndef f(x):\n    if x < 0: raise Mine('negative')\n    return x", "AC", asserts("f", "try:\n    f(-1)\n    assert False\nexcept ValueError:\n    pass", "assert f(1) == 1")),
-    Program("2 MiB of output", "", "for i in range(1 << 18): print('1234567')", "AC", stdio(("", "1234567\n" * (1 << 18))), (("output_bytes", 4 << 20),)),
-    Program("5 MB of input", "", "import sys\nprint(len(sys.stdin.read()))", "AC", stdio(("x" * 5_000_000, "5000000"))),
-    Program("seeded random numbers", "", "import random\nrandom.seed(0)\nX = random.random()\ndef f():\n    random.seed(0)\n    return random.random() == X", "AC", (call("f", [], True), call("f", [], True))),
-    Program("suspicious words", "APS", "# import os, exit(0), multithreading\nX = 'import os; sys.exit(0)'\n" + ret("a + b") + "if __name__ == '__main__':\n    a, b = map(int, input().split()); print(a + b); print(a * b)", "AC"),
-    Program("prints while called", "ACPU", "print('loaded')\n" + body("print(a)\nreturn a + b"), "AC"),
-)  # fmt: skip
-GENERATED = (call("f", [3], [0, 1, 2], as_list=True),)
-GENERATORS = (
-    Program("generator without end", "", "def f(n):\n    while True: yield n", "RE|TL|ML", GENERATED),
-    Program("generator that sleeps", "", "import time\ndef f(n):\n    yield 0\n    time.sleep(60)", "TL", GENERATED, (("wall_s", 1.0),)),
-    Program("generator that ends the process", "", "def f(n):\n    yield from range(n)\n    raise SystemExit(0)", "RE", GENERATED),
-    Program("generator of lies", "", EQUALS_ALL.format("int") + "def f(n):\n    for i in range(n): yield E(i)", "RE|WA", GENERATED),
-    Program("generator that raises at its end", "", "def f(n):\n    yield from range(n)\n    raise ValueError", "RE|WA", GENERATED),
-    Program("generator where a value is asked for", "", "def f(n):\n    yield 3", "RE|WA", (call("f", [3], 3),)),
-    Program("generator in test code", "", "def f(n):\n    yield from range(n)", "RE|WA", asserts("f", "assert f(3) == [0, 1, 2]")),
-    Program("lazy map", "", "def f(n): return map(int, range(n))", "AC", GENERATED),
-    Program("generator behind a list", "", "def g(n):\n    yield from range(n)\ndef f(n): return list(g(n))", "AC", asserts("f", "assert f(3) == [0, 1, 2]")),
-)  # fmt: skip
-COUNT = "N = 0\ndef count():\n    global N\n    N += 1\n    return N\n"
-COUNTERS = (
-    Program("counts its calls, honestly", "ACPU", COUNT + body("count()\nreturn a + b"), "AC"),
-    Program("remembers its calls, honestly", "ACP", "import functools\n@functools.cache\n" + ret("a + b"), "AC"),
-    Program("right at the first call only", "ACP", COUNT + ret("a + b if count() == 1 else 0"), "WA|RE"),
-    Program("right but at the last call", "", COUNT + ret("a + b if count() < 4 else 0"), "WA|RE", tuple(FIXTURES["P"] * 2)),
-    Program("answers by number of call, kept in a file", "APC", body("open('n', 'a').write('x')\nreturn [3, 12][len(open('n').read()) % 2 - 1]"), "WA|RE"),
-    Program("answers by clock", "AP", "import time\nT = time.perf_counter()\n" + ret("[3, 12][time.perf_counter() - T > 0.0002]"), "WA|RE"),
-)  # fmt: skip
-
-
-def with_numpy(name: str, source: str, expected: str, fixtures: str = "AP") -> Program:
-    """A program that may import numpy."""
-    options = (("packages", ("numpy",)), ("memory_mb", 1024))
-    return Program(
-        f"numpy: {name}", fixtures, "import numpy as np\n" + source, expected, options=options, needs="numpy"
-    )
-
-
-NUMPY = (
-    with_numpy("honest", ret("int(np.array([a, b]).sum())"), "AC"),
-    with_numpy("linear algebra", ret("int(round(float(np.linalg.solve(np.eye(2), np.array([a, b])).sum())))"), "AC"),
-    with_numpy("random numbers", body("np.random.default_rng(0).random(9)\nreturn a + b"), "AC"),
-    with_numpy("scratch file", body("np.save('x.npy', np.array([a + b]))\nreturn int(np.load('x.npy')[0])"), "AC"),
-    with_numpy("its own integers", ret("np.int64(a + b)"), "RE|WA"),
-    with_numpy("its own truth", ret("np.True_"), "RE|WA"),
-    with_numpy("array", ret("np.array([a + b])"), "RE|WA"),
-    with_numpy("array that equals all", "class E(np.ndarray):\n    __eq__ = lambda s, o: True\n" + ret("np.zeros(1).view(E)"), "RE|WA"),
-    with_numpy("patched comparison", ret("0", "np.equal = np.isclose = np.allclose = lambda *a, **k: True"), "WA"),
-    with_numpy("memory", ret("int(np.ones(1 << 28).sum())"), "ML|RE"),
-    with_numpy("pickled file", "import os\nclass R:\n    def __reduce__(s): return os.system, ('touch /tmp/pwned',)\n" + body("np.save('x.npy', np.array([R()], dtype=object))\nnp.load('x.npy', allow_pickle=True)\nreturn 0"), "WA|RE"),
-    with_numpy("host files", body("return int(np.fromfile('/etc/passwd', dtype=np.uint8).sum() * 0) + a + b"), "RE"),
-    with_numpy("other packages", body("import os\nd = os.path.dirname(os.path.dirname(np.__file__))\nopen(d + '/pytest/__init__.py').read()\nimport pytest\nreturn a + b"), "RE"),
-    with_numpy("writes to the package", body("open(np.__file__, 'a').write('x')\nreturn a + b"), "RE"),
-    Program("numpy where it is not given", "A", "import numpy\n" + ret("a + b"), "RE", needs="numpy"),
-)  # fmt: skip
-FIXED = (*EARLY, *LIES, *ORACLE, *STREAMS, *RESOURCES, *HONEST, *GENERATORS, *COUNTERS, *NUMPY)
-
-
-def wrong_verdicts(
-    programs: Sequence[Program], tier: str | None, is_installed: Callable[[str], bool] = lambda name: False
-) -> list[str]:
-    """All programs on all of their fixtures; one line for each verdict that is not right."""
-    wrong = []
-    for program in programs:
-        for fixture, tests in program.columns().items() if not program.needs or is_installed(program.needs) else ():
-            found = program.verdict(tests, tier)
-            if found not in program.expected.split("|"):
-                wrong.append(f"{program.name} [{fixture}]: {found}, expected {program.expected}")
-    return wrong
+FIXED = (*EARLY, *LIES, *ORACLE, *STREAMS, *RESOURCES, *DESCRIPTORS, *HONEST, *OBJECTS, *GENERATORS, *COUNTERS, *NUMPY)
 
 
 if __name__ == "__main__":

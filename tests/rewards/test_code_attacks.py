@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from code_attacks import FIXED, LIMITED, Program, escapes, letters, sample, wrong_verdicts
+from attack_kit import LIMITED, Program, letters, sample, wrong_verdicts
+from code_attacks import FIXED, escapes
 
 from reasoning_rl.errors import SandboxError
 from reasoning_rl.sandbox.jail import bwrap_path
@@ -212,12 +213,15 @@ def test_a_machine_without_a_sandbox_grades_nothing(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fixture", ["A", "P", "S"])
-def test_two_hundred_runs_leave_nothing(fixture: str, tier: str) -> None:
+def test_two_hundred_runs_leave_nothing(
+    fixture: str, tier: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))  # others use the machine's
     program = honest("honest stdio" if fixture == "S" else "honest function")
     tests = program.columns()[fixture]
 
     def counts() -> tuple[int, int, int]:
-        return len(list(Path("/proc/self/fd").iterdir())), processes(), len(list(Path(tempfile.gettempdir()).iterdir()))
+        return len(list(Path("/proc/self/fd").iterdir())), processes(), len(list(tmp_path.iterdir()))
 
     def resident_mb() -> int:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20

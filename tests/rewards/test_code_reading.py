@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 import pytest
-from code_attacks import FIXTURES
+from attack_kit import FIXTURES
 from code_grading import ADD, call, grade, stdio
 
 from reasoning_rl.api import Verdict

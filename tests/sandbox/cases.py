@@ -138,7 +138,7 @@ CASES = (
     Case("right, then sleeps", "S", SOLVE + "import time; time.sleep(100)", "TL"),
     # Resources.
     Case("spin", "S", "while True: pass", "TL"),
-    Case("append", "S", "x = []\nwhile True: x.append(bytearray(1 << 20))", "ML"),
+    Case("append", "S", "x = []\nwhile True: x.append(bytearray(1 << 20))", "ML|TL"),
     Case("one block", "S", "x = bytearray(1 << 32)", "ML"),
     Case("constants", "S", "x = 'a' * (1 << 40)", "ML|RE"),
     Case("brackets", "S", "(" * 100_000 + ")" * 100_000, "RE|ML"),

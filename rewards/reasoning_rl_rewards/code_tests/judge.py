@@ -128,7 +128,7 @@ class _Judge:
 
     def end(self, result: RunResult) -> None:
         """Counts what a run took. Only the time it queued for a core is no doing of the program."""
-        queued_s = getattr(result, "queued_s", None)
+        queued_s = result.queued_s
         elapsed_s = result.wall_s / _CROWD if queued_s is None else result.wall_s - queued_s
         self.spent_s += max(result.cpu_s, elapsed_s)
 

@@ -82,7 +82,7 @@ class CodeTests:
     packages: tuple[str, ...] = ()
     tier: Literal["T1", "T2"] | None = None
 
-    version = 1
+    version = 2
     #: Of several blocks the last one counts, and prose beside it is not read.
     tolerates = frozenset({"other_then_gold"})
 
