@@ -71,7 +71,11 @@ def staleness(trainer: ReasoningTrainer) -> list[float]:
 def grader(recipe_tree: Callable[..., dict[str, Any]]) -> Iterator[Grader]:
     """Processes that grade completions as they are sampled."""
     recipe = Recipe.model_validate(
-        recipe_tree(rewards={"right": {"use": f"{REWARDS}:by_text"}}, scoring={"num_workers": 1, "timeout_s": 60.0})
+        recipe_tree(
+            rewards={"right": {"use": f"{REWARDS}:by_text"}},
+            eval={"accuracy": "right", "max_completion_length": 8},
+            scoring={"num_workers": 1, "timeout_s": 60.0},
+        )
     )
     with Grader(RewardSet.from_recipe(recipe), recipe.scoring) as running:
         yield running
