@@ -173,13 +173,17 @@ class Curriculum(Section):
 
 
 class Sampling(Section):
-    """Which prompts are sampled and which of their groups are trained on. Changes what is learned; off by default."""
+    """Which prompts are sampled, when, and which of their groups are trained on. Changes what is learned; off by default."""
 
     refill_rounds: int = Field(default=0, ge=0)
     """DAPO's dynamic sampling: groups whose totals are all equal are dropped and replaced by groups of the next prompts, in
     so many further rounds of sampling at most. Steps stay as many; prompts are used up faster."""
     curriculum: Curriculum | None = None
     """Choose prompts by their pass rate: that of `eval.accuracy`, or of the only reward with a weight."""
+    staleness: Literal[0, 1] = 0
+    """1: the batch of the next step is sampled while this step updates, so by the policy of one step before; the loss
+    corrects for it token by token (docs/adr/0008-one-step-off.md). Needs `grpo.vllm_importance_sampling_mode` `token_truncate`
+    or `token_mask`. Gains where sampling and update do not compete for the same cores."""
 
 
 class Eval(Section):

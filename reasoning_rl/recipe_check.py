@@ -86,6 +86,7 @@ def check(file: RecipeFile) -> list[str]:
     problems = [
         *_upstream_problems(file),
         *_launch_problems(file),
+        *_staleness_problems(file),
         *_source_problems(file),
         *_reward_problems(file),
     ]
@@ -177,6 +178,39 @@ def _batch_problems(file: RecipeFile, num_processes: int) -> Iterator[str]:
                 f"the generation batch of {batch} completions (per_device_train_batch_size × processes × "
                 f"gradient_accumulation_steps) does not divide into groups of {group}; make it a multiple of {group}",
             )
+
+
+def _staleness_problems(file: RecipeFile) -> Iterator[str]:
+    """Sampling one step ahead needs a correction token by token, and batches that are one optimizer step each."""
+    recipe = file.recipe
+    one_step = "a batch has to be one optimizer step, so that its policy is one step old"
+    for index, stage in enumerate(recipe.stages):
+        if stage.kind != "grpo" or not recipe.sampling.staleness:
+            continue
+        section = recipe.section_of(stage)
+        accumulation = section.get("gradient_accumulation_steps", 1)
+        # key -> TRL's default, what is allowed, why
+        rules: dict[str, tuple[Any, tuple[Any, ...], str]] = {
+            "vllm_importance_sampling_mode": (
+                "sequence_mask",
+                ("token_truncate", "token_mask"),
+                "the ratio of a whole sequence grows with its length, so that the long ones would be lost",
+            ),
+            "vllm_importance_sampling_correction": (
+                True,
+                (True,),
+                "tokens of an older policy would be trained on as if they were its own",
+            ),
+            "num_iterations": (1, (1,), one_step),
+            "steps_per_generation": (accumulation, (accumulation,), one_step),
+            "generation_batch_size": (None, (None,), one_step),
+        }
+        for key, (default, allowed, why) in rules.items():
+            value = section.get(key, default)
+            if value not in allowed:
+                where: KeyPath = ("stages", index, "args", key) if key in stage.args else ("grpo", key)
+                named = " or ".join("no such key" if item is None else str(item) for item in allowed)
+                yield file.problem(where, f"found {value} with sampling.staleness 1, expected {named}: {why}")
 
 
 def _source_problems(file: RecipeFile) -> Iterator[str]:

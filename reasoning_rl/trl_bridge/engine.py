@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -27,6 +28,7 @@ from trl.import_utils import is_vllm_available
 from reasoning_rl.errors import EngineError
 from reasoning_rl.recipe import Recipe
 from reasoning_rl.trl_bridge import lora_layers
+from reasoning_rl.trl_bridge.ahead import Beside, Stopped
 from reasoning_rl.trl_bridge.streaming import RolloutStream
 from reasoning_rl.trl_bridge.weights import merged_tensors
 
@@ -87,6 +89,8 @@ class Engine:
         self.can_stream: bool = self.llm.llm_engine.vllm_config.parallel_config.world_size == 1
         #: Names of the weights that every sync must bring; of a hub id they are known from the first sync on.
         self._weight_names = frozenset(name for _, name in _names_in(Path(folder)))
+        #: Held while requests are sampled and while weights are written, so that these never overlap.
+        self._use = threading.Lock()
         #: How many times weights were loaded, so that who has pushed a part of them knows whether the rest still stands.
         self.num_reloads = 0
         self.max_model_len: int = self.llm.llm_engine.model_config.max_model_len
@@ -108,10 +112,11 @@ class Engine:
         start = time.perf_counter()
         runner: Any = self.llm.llm_engine.model_executor.driver_worker.model_runner  # pyright: ignore
         sent: set[str] = set()
-        self.num_reloads += 1
-        runner.reload_weights(weights_iterator=_remember_names(tensors, sent))
-        _refresh_tied_head(runner.get_model(), self.llm.llm_engine.model_config.hf_text_config)
-        self.llm.reset_prefix_cache()
+        with self._use:
+            self.num_reloads += 1
+            runner.reload_weights(weights_iterator=_remember_names(tensors, sent))
+            _refresh_tied_head(runner.get_model(), self.llm.llm_engine.model_config.hf_text_config)
+            self.llm.reset_prefix_cache()
         self._weight_names = self._weight_names or frozenset(sent)
         missing = sorted(self._weight_names - sent - {"lm_head.weight"})  # a tied head may be stored, and is not sent
         if missing or not sent:
@@ -124,8 +129,9 @@ class Engine:
     def push_layers(self, targets: list[lora_layers.Target]) -> float:
         """Updates the layers that an adapter changes, all others being what they were; returns the seconds taken."""
         start = time.perf_counter()
-        lora_layers.push(targets)
-        self.llm.reset_prefix_cache()
+        with self._use:
+            lora_layers.push(targets)
+            self.llm.reset_prefix_cache()
         return time.perf_counter() - start
 
     def plan_layers(self, policy: nn.Module) -> list[lora_layers.Target] | str:
@@ -166,17 +172,30 @@ class Engine:
         sampled = [_sampled(output.outputs[0]) for output in self.run(requests, parameters, hand_on)]
         return [sampled[start : start + num_samples] for start in range(0, len(sampled), num_samples)]
 
-    def run(self, requests: Sequence[Any], parameters: Any, on_finished: OnFinished) -> list[Any]:
+    def run(
+        self, requests: Sequence[Any], parameters: Any, on_finished: OnFinished, stop: threading.Event | None = None
+    ) -> list[Any]:
         """What `LLM.generate` returns for single samples, in order, with each handed on as soon as it is finished.
 
         The engine takes the same steps on the same batches. When anything goes wrong, Ctrl-C included, no request is left.
+
+        Raises:
+            Stopped: `stop` was set.
         """
+        with self._use:
+            return self._run(requests, parameters, on_finished, stop)
+
+    def _run(
+        self, requests: Sequence[Any], parameters: Any, on_finished: OnFinished, stop: threading.Event | None
+    ) -> list[Any]:
         engine = self.llm.llm_engine
         first = self.llm.request_counter.counter
         request_ids = self.llm.enqueue(requests, sampling_params=parameters, use_tqdm=False)
         outputs: dict[int, Any] = {}
         try:
             while engine.has_unfinished_requests():
+                if stop and stop.is_set():
+                    raise Stopped
                 for output in engine.step():
                     if output.finished:
                         position = int(output.request_id) - first
@@ -209,10 +228,13 @@ class EngineGeneration(VLLMGeneration):
     """TRL's generation backend on an engine that is already running.
 
     Overrides where the engine comes from, how weights are named and how they are pushed; sampling is TRL's own.
-    `seconds` collects the time of the current step by phase. With a `stream`, completions are handed on one by one.
+    `seconds` collects the time of the current step by phase: `rollout` is what the trainer waits for sampling, `sampling` (only
+    where some is done ahead) what all of it takes. With a `stream`, completions are handed on one by one.
+    A batch may be sampled ahead: `begin` starts it in a thread, the next `generate` gives it, and a sync waits for it.
     """
 
     stream: RolloutStream | None = None
+    ahead: Beside[tuple[Any, ...]] | None = None
 
     def __init__(self, engine: Engine, model: nn.Module, accelerator: Accelerator, **kwargs: Any) -> None:
         self.engine = engine
@@ -233,7 +255,9 @@ class EngineGeneration(VLLMGeneration):
             yield from merged_tensors(self.model, self._dist)
 
     def sync_weights(self) -> None:
-        """Everything the first time, and whenever another has loaded weights since; otherwise what the adapter changes."""
+        """Everything the first time, and whenever another has loaded weights since; otherwise what the adapter changes.
+        What is sampled ahead is finished first, with the weights that it began with."""
+        self.wait()
         if self._targets and self._reload == self.engine.num_reloads:
             self.seconds["sync"] += self.engine.push_layers(self._targets)
             return
@@ -245,15 +269,49 @@ class EngineGeneration(VLLMGeneration):
         if not self._targets:
             logger.debug("every weight is reloaded: %s", planned if isinstance(planned, str) else "another layout")
 
-    def generate(self, *args: Any, **kwargs: Any) -> tuple:
+    def begin(self, prompts: Sequence[list[int]], num_generations: int) -> None:
+        """Starts sampling in a thread, with the weights that were pushed last."""
+        assert self.ahead is None and self.engine.can_stream
+
+        def sample(stop: threading.Event) -> tuple[Any, ...]:
+            return self._sample(stop, prompts=prompts, images=None, num_generations=num_generations)
+
+        self.ahead = Beside(sample)
+
+    def wait(self) -> float:
+        """Returns when nothing is being sampled ahead any more: the seconds that this took."""
         start = time.perf_counter()
+        if self.ahead:
+            self.ahead.wait()
+        return time.perf_counter() - start
+
+    def drop(self) -> None:
+        """Stops what is sampled ahead, if anything is; its requests leave the engine."""
+        if self.ahead:
+            self.ahead.stop()
+            self.ahead = None
+
+    def generate(self, *args: Any, **kwargs: Any) -> tuple:
+        """Samples now, or gives what was sampled ahead: it is for the caller to have begun these very prompts."""
+        if self.ahead:
+            result = self.ahead.result()
+            self.seconds["sampling"] += self.ahead.seconds
+            self.ahead = None
+            return result
+        start = time.perf_counter()
+        try:
+            return self._sample(None, *args, **kwargs)
+        finally:
+            for phase in self.seconds.keys() - {"sync"}:  # here the trainer waits for all of the sampling
+                self.seconds[phase] += time.perf_counter() - start
+
+    def _sample(self, stop: threading.Event | None, *args: Any, **kwargs: Any) -> tuple:
         if self.stream:
             self.stream.start()
-            self.llm = OneByOne(self.engine, self.stream.hand_on)
-        try:
-            return super().generate(*args, **kwargs)
-        finally:
-            self.seconds["rollout"] += time.perf_counter() - start
+            self.llm = OneByOne(self.engine, self.stream.hand_on, stop)
+        else:
+            self.llm = OneByOne(self.engine, _ignore, stop) if stop else self.engine.llm
+        return super().generate(*args, **kwargs)
 
     def take_seconds(self) -> dict[str, float]:
         """The seconds since the last call, by phase."""
@@ -267,10 +325,15 @@ class OneByOne:
 
     engine: Engine
     on_finished: OnFinished
+    stop: threading.Event | None = None
 
     def generate(self, prompts: Sequence[Any], sampling_params: Any, use_tqdm: bool) -> list[Any]:
         """See `Engine.run`."""
-        return self.engine.run(prompts, sampling_params, self.on_finished)
+        return self.engine.run(prompts, sampling_params, self.on_finished, self.stop)
+
+
+def _ignore(position: int, token_ids: list[int]) -> None:
+    """A finished completion that nobody grades yet."""
 
 
 @contextmanager

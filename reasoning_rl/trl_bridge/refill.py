@@ -33,6 +33,7 @@ class Rollout:
     completion: Any
     sample: Sample
     scored: ScoredSample
+    policy: int = 0  # number of the optimizer step whose weights sampled it
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,17 +120,20 @@ class DataOrder:
 
 @dataclass(slots=True)
 class Account:
-    """Prompts since the beginning of the stage: `sampled = trained + dropped`."""
+    """Prompts since the beginning of the stage: `sampled = trained + dropped + discarded`. Dropped are groups that were not
+    chosen, discarded those of batches sampled ahead that were too old when their turn came."""
 
     sampled: int = 0
     trained: int = 0
     dropped: int = 0
+    discarded: int = 0
 
-    def add(self, trained: int, dropped: int) -> None:
+    def add(self, trained: int = 0, dropped: int = 0, discarded: int = 0) -> None:
         """Counts the groups of a batch."""
-        self.sampled += trained + dropped
+        self.sampled += trained + dropped + discarded
         self.trained += trained
         self.dropped += dropped
+        self.discarded += discarded
 
     def metrics(self) -> dict[str, float]:
         """The counts."""

@@ -114,7 +114,7 @@ def run_grpo(given: StageInput) -> dict[str, Any]:
     )  # first: it tells ZeRO-3 how to load the policy
     sampling = given.recipe.sampling
     choosing = {"sampling": sampling, "accuracy": given.recipe.accuracy_reward}
-    chooses = bool(sampling.refill_rounds or sampling.curriculum)
+    chooses = bool(sampling.refill_rounds or sampling.curriculum or sampling.staleness)
     make: Callable[..., ReasoningTrainer] = partial(ChoosingTrainer, **choosing) if chooses else ReasoningTrainer
     trainer = make(
         engine=engine,

@@ -140,7 +140,7 @@ def rates(row: Mapping[str, Any], peak: float | None) -> dict[str, float]:
     """
     found: dict[str, float] = {}
     sampled, trained = row.get("sampled_tokens"), row.get("trained_tokens")
-    rollout_s, update_s = row.get("time/rollout_s"), row.get("time/update_s")
+    rollout_s, update_s = row.get("time/sampling_s") or row.get("time/rollout_s"), row.get("time/update_s")
     if sampled and rollout_s:
         found["sampled_tokens_per_s"] = round(sampled / rollout_s, 1)
     if trained and update_s:

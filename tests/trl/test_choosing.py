@@ -12,21 +12,14 @@ from typing import Any
 
 import pytest
 import torch
-from datasets import Dataset
-from transformers import AutoModelForCausalLM, AutoTokenizer
-from trl import GRPOConfig
 from trl.trainer.utils import RepeatSampler
 
 from reasoning_rl.api import Completion, Sample, Score, Verdict
 from reasoning_rl.errors import DataError
-from reasoning_rl.plugins import FunctionReward
-from reasoning_rl.recipe import Recipe, Sampling
 from reasoning_rl.run_dir import RunDir, read_jsonl
-from reasoning_rl.scoring import RewardSet, ScoredSample, WeightedReward
+from reasoning_rl.scoring import ScoredSample
 from reasoning_rl.trl_bridge.choosing import STATE_KEY, ChoosingTrainer
-from reasoning_rl.trl_bridge.engine import Engine
 from reasoning_rl.trl_bridge.refill import Account, Batch, DataOrder, Group, Rollout, refuse_too_few
-from reasoning_rl.trl_bridge.reward_func import CombinedReward
 from reasoning_rl.trl_bridge.trainer import ReasoningTrainer
 
 engine = pytest.mark.engine
@@ -132,54 +125,6 @@ def even_rows(sample: Sample) -> float:
     return float(int(sample.row_id) % 2 == 0)
 
 
-@pytest.fixture(scope="module")
-def running(tiny_policy: Path, start_engine: Callable[..., Engine]) -> Engine:
-    """One engine for all tests: every trainer pushes its weights first."""
-    return start_engine(tiny_policy, dtype="float32")
-
-
-@pytest.fixture
-def make_trainer(
-    tiny_policy: Path, running: Engine, recipe_tree: Callable[..., Any], tmp_path: Path
-) -> Callable[..., ReasoningTrainer]:
-    """A trainer on 10 prompts, 4 groups of 4 per batch, with a reward; `ledger` gets the rollouts."""
-    recipe = Recipe.model_validate(recipe_tree())
-
-    def make(
-        reward: Callable[[Sample], float],
-        sampling: dict[str, Any] | None = None,
-        ledger: list[Any] | None = None,
-        **args: Any,
-    ) -> ReasoningTrainer:
-        torch.manual_seed(0)
-        tokenizer = AutoTokenizer.from_pretrained(tiny_policy)
-        rewards = RewardSet((WeightedReward("right", FunctionReward(reward, {}), 1.0),))
-        config = GRPOConfig(
-            output_dir=str(tmp_path / "checkpoints"), use_cpu=True, bf16=False, report_to="none", seed=7,
-            per_device_train_batch_size=16, num_generations=4, max_completion_length=12, gradient_checkpointing=False,
-            remove_unused_columns=False, learning_rate=1e-3, disable_tqdm=True, logging_steps=1, **args,
-        )  # fmt: skip
-        choosing = {"sampling": Sampling.model_validate(sampling), "accuracy": "right"} if sampling else {}
-        cls: Any = ChoosingTrainer if sampling else ReasoningTrainer
-        return cls(
-            engine=running,
-            reward=CombinedReward(rewards, recipe, frozenset({tokenizer.eos_token_id})),
-            args=config,
-            on_rollouts=(lambda rows: None) if ledger is None else ledger.extend,
-            model=AutoModelForCausalLM.from_pretrained(tiny_policy, dtype=torch.float32),
-            train_dataset=Dataset.from_list(
-                [
-                    {"prompt": [{"role": "user", "content": f"What is {i} + {i}?"}], "row": "{}", "row_id": str(i)}
-                    for i in range(NUM_PROMPTS)
-                ]
-            ),
-            processing_class=tokenizer,
-            **choosing,
-        )
-
-    return make
-
-
 def step(trainer: ReasoningTrainer, seed: int = 0) -> dict[str, Any]:
     """One rollout batch, from the rows that TRL's data loader gives first; sampled from the same random numbers."""
     assert trainer.model is not None
@@ -280,8 +225,13 @@ def test_amid_a_batch_a_checkpoint_goes_back_to_its_prompts(make_trainer: Callab
 
 @engine
 @pytest.mark.slow
+@pytest.mark.parametrize("staleness", [0, 1])
 def test_two_processes_choose_alike(
-    tiny_policy: Path, recipe_tree: Callable[..., dict[str, Any]], write_recipe: Callable[..., Path], tmp_path: Path
+    staleness: int,
+    tiny_policy: Path,
+    recipe_tree: Callable[..., dict[str, Any]],
+    write_recipe: Callable[..., Path],
+    tmp_path: Path,
 ) -> None:
     """Groups of 4 with 6 completions per process: the middle one of the three lies across both."""
     (tmp_path / "rewards.py").write_text(
@@ -295,10 +245,10 @@ def test_two_processes_choose_alike(
             "correct": {"use": "exact_answer", "weight": 0.0},
             "mixed": {"use": f"{tmp_path}/rewards.py:mixed_when_odd"},
         },
-        sampling={"refill_rounds": 5},
+        sampling={"refill_rounds": 5, "staleness": staleness},
         grpo={
             "max_steps": 2, "per_device_train_batch_size": 6, "num_generations": 4, "max_completion_length": 8,
-            "gradient_checkpointing": False, "bf16": False,
+            "gradient_checkpointing": False, "bf16": False, "vllm_importance_sampling_mode": "token_truncate",
         },
         vllm={"max_model_len": 128, "enforce_eager": True, "kv_cache_memory_bytes": 1 << 28, "max_num_seqs": 16},
         launch={
@@ -316,6 +266,7 @@ def test_two_processes_choose_alike(
     run_dir = RunDir(tmp_path / "run")
     ledger = list(read_jsonl(run_dir.rollouts))
     sampled = dropped = 0
+    ages: list[float] = []
     for row in read_jsonl(run_dir.metrics):
         step = [item for item in ledger if item["step"] == row["step"] - 1]
         trained = [item for item in step if not item.get("dropped")]
@@ -325,6 +276,8 @@ def test_two_processes_choose_alike(
         assert row["sampled_tokens"] == sum(item["num_tokens"] for item in step)
         assert row["trained_tokens"] == sum(item["num_tokens"] for item in trained)
         assert sum(item["total"] for item in trained) / 12 == pytest.approx(row["reward"], abs=1e-6)
+        ages.append(row.get("sampling/staleness", 0.0))
         sampled, dropped = sampled + row["prompts/sampled"], dropped + row["prompts/dropped"]
         assert (row["prompts/total_sampled"], row["prompts/total_dropped"]) == (sampled, dropped)
     assert dropped
+    assert ages[0] == 0 and (0 < ages[1] <= 1) == bool(staleness)

@@ -194,6 +194,49 @@ def test_a_group_of_one_has_no_advantage(problems: Callable[..., list[str]], gro
     assert f"grpo.num_generations: found a group of {group}, expected at least 2" in found
 
 
+@pytest.mark.parametrize(
+    ("grpo", "args", "expected"),
+    [
+        (
+            {},
+            {"learning_rate": 1e-6},
+            ["grpo.vllm_importance_sampling_mode: found sequence_mask with sampling.staleness 1"],
+        ),
+        ({"vllm_importance_sampling_mode": "token_mask"}, {}, []),
+        (
+            {"vllm_importance_sampling_mode": "token_mask"},
+            {"vllm_importance_sampling_mode": "sequence_truncate"},
+            ["stages.0.args.vllm_importance_sampling_mode: found sequence_truncate"],
+        ),
+        (
+            {"vllm_importance_sampling_correction": False, "num_iterations": 2},
+            {"vllm_importance_sampling_mode": "token_truncate"},
+            ["grpo.vllm_importance_sampling_correction: found False", "grpo.num_iterations: found 2"],
+        ),
+        (
+            {"vllm_importance_sampling_mode": "token_truncate", "gradient_accumulation_steps": 2},
+            {"steps_per_generation": 4, "generation_batch_size": 32},
+            [
+                "args.steps_per_generation: found 4 with sampling.staleness 1, expected 2",
+                "expected no such key: a batch",
+            ],
+        ),
+        (
+            {"vllm_importance_sampling_mode": "token_truncate", "gradient_accumulation_steps": 2},
+            {"steps_per_generation": 2},
+            [],
+        ),
+    ],
+)
+def test_one_step_ahead(
+    problems: Callable[..., list[str]], grpo: dict[str, Any], args: dict[str, Any], expected: list[str]
+) -> None:
+    stages = [{**GRPO, "args": args}]
+    found = problems(grpo=grpo, stages=stages, sampling={"staleness": 1})
+    assert len(found) == len(expected) and all(part in text for part, text in zip(expected, found, strict=True))
+    assert problems(grpo=grpo, stages=stages) == []
+
+
 def test_batch_does_not_matter_without_grpo(problems: Callable[..., list[str]]) -> None:
     assert problems(grpo={"num_generations": 3}, stages=[SFT, EVAL]) == []
 
