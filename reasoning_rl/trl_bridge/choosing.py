@@ -136,7 +136,8 @@ class ChoosingTrainer(ReasoningTrainer):
         if self.sampling.refill_rounds and not batch.is_full and self.accelerator.is_main_process:
             log_cap(self.state.global_step + 1, batch, rounds)
         self.account.add(len(trained), len(dropped))
-        figures = {"prompts/rounds": rounds, "prompts/sampled": len(batch.groups), "prompts/dropped": len(dropped)}
+        figures: dict[str, float] = {"prompts/rounds": rounds, "prompts/sampled": len(batch.groups)}
+        figures["prompts/dropped"] = len(dropped)
         if self.sampling.staleness:
             ages = [self.state.global_step - item.policy for group in trained for item in group.rollouts]
             figures["sampling/staleness"] = sum(ages) / len(ages)
@@ -155,7 +156,7 @@ class ChoosingTrainer(ReasoningTrainer):
         super()._calculate_rewards(rows, messages, completions, completion_ids)
         samples, scored = zip(*self.reward.last, strict=True)
         columns = (prompt_ids, completion_ids, logprobs, completions, samples, scored)
-        rollouts = gather_object([Rollout(*values, policy) for values in zip(*columns, strict=True)])
+        rollouts = gather_object([Rollout(*values, policy=policy) for values in zip(*columns, strict=True)])
         size = self._group_size
         return [Group(prompt, rollouts[i * size : (i + 1) * size]) for i, prompt in enumerate(prompts)]
 
