@@ -125,4 +125,4 @@ def test_a_wrong_option_is_one_sentence() -> None:
 
 
 def test_version_and_deadline() -> None:
-    assert (MathAnswer.version, MathAnswer.default_timeout_s) == (1, 2.5)
+    assert (MathAnswer.version, MathAnswer.default_timeout_s) == (2, 2.5)
