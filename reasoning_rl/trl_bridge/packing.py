@@ -69,23 +69,14 @@ def pack(input_ids: torch.Tensor, attention_mask: torch.Tensor, labels: torch.Te
         attention_mask: (B, S), 1 at tokens.
         labels: (B, S), IGNORED everywhere but at the tokens to score.
     """
-    rows = [_Row()]
-    starts: list[int | None] = []
-    sizes: list[int] = []
-    places: list[tuple[int, int]] = []
+    sequences = []
     for ids, mask, wanted in zip(input_ids, attention_mask.bool(), labels, strict=True):
-        tokens, targets = ids[mask].tolist(), wanted[mask].tolist()[1:]  # a position predicts the next token
-        size = sum(target != IGNORED for target in targets)
-        sizes.append(size)
-        if size == 0:
-            places.append((-1, 0))
-            continue
-        inputs = tokens[:-1]
-        if not rows[-1].has_room(inputs, targets):
-            rows.append(_Row())
-        places.append((len(rows) - 1, rows[-1].add(inputs, targets)))
+        targets = wanted[mask].tolist()[1:]  # a position predicts the next token
+        sequences.append(_Sequence(ids[mask].tolist()[:-1], targets))
+    rows, places = _fill_evenly(sequences)
+    sizes = [sequence.size for sequence in sequences]
     length = max(1, *(len(row.tokens) for row in rows))
-    starts = [number * length + start if number >= 0 else None for number, start in places]
+    starts = [None if place is None else place[0] * length + place[1] for place in places]
     device = input_ids.device
 
     def padded(name: str, fill: int) -> torch.Tensor:
@@ -102,6 +93,53 @@ def pack(input_ids: torch.Tensor, attention_mask: torch.Tensor, labels: torch.Te
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Sequence:
+    """A sequence without its last token, and what each token predicts."""
+
+    tokens: list[int]
+    labels: list[int]
+
+    @property
+    def size(self) -> int:
+        return sum(label != IGNORED for label in self.labels)
+
+
+#: Rows, and per sequence the number of its row and where its first label stands there; `None` where it has none.
+_Filling = tuple[list["_Row"], list[tuple[int, int] | None]]
+
+
+def _fill_evenly(sequences: Sequence[_Sequence]) -> _Filling:
+    """As few rows as ROW_TOKENS allows, and of these fillings the one with the shortest longest row, to which all others are
+    padded."""
+    best = _fill(sequences, ROW_TOKENS)
+    sizes = [len(row.tokens) for row in best[0]]
+    longest = max((len(sequence.tokens) for sequence in sequences if sequence.size), default=0)
+    too_short, high = max(sum(sizes) // len(sizes), longest) - 1, max(sizes)
+    while too_short + 1 < high:
+        limit = (too_short + high) // 2
+        found = _fill(sequences, limit)
+        if len(found[0]) > len(sizes):
+            too_short = limit
+        else:
+            best, high = found, limit
+    return best
+
+
+def _fill(sequences: Sequence[_Sequence], limit: int) -> _Filling:
+    """Rows of at most `limit` tokens, unless one sequence alone is longer, filled in order."""
+    rows = [_Row()]
+    places: list[tuple[int, int] | None] = []
+    for sequence in sequences:
+        if not sequence.size:
+            places.append(None)
+            continue
+        if not rows[-1].has_room(sequence.tokens, sequence.labels, limit):
+            rows.append(_Row())
+        places.append((len(rows) - 1, rows[-1].add(sequence.tokens, sequence.labels)))
+    return rows, places
+
+
 class _Row:
     """One packed row while it is filled: a forest of tokens in which every parent stands before its children."""
 
@@ -112,9 +150,9 @@ class _Row:
         self.parents: list[int] = []
         self._children: dict[tuple[int, int], int] = {}  # (parent, token) -> node, of those without a label
 
-    def has_room(self, tokens: Sequence[int], labels: Sequence[int]) -> bool:
+    def has_room(self, tokens: Sequence[int], labels: Sequence[int], limit: int) -> bool:
         new = len(tokens) - len(self._shared(tokens, labels))
-        return not self.tokens or len(self.tokens) + new <= ROW_TOKENS
+        return not self.tokens or len(self.tokens) + new <= limit
 
     def add(self, tokens: Sequence[int], labels: Sequence[int]) -> int:
         """Adds a sequence; returns where its first label stands. A position with a label is never shared, so the last

@@ -142,3 +142,31 @@ def test_only_full_sdpa_attention_is_packed(config: PreTrainedConfig, can: bool)
 def test_loaded_policies_run_sdpa(tiny_policy: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(tiny_policy)
     assert AutoConfig.from_pretrained(tiny_policy).model_type == "llama" and packing.can_pack(model.config)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "row_tokens", "expected"),
+    [
+        ([6, 6, 6, 6], 20, (2, 12)),  # filled to the brim: 18 and 6, so two rows of 18
+        ([6, 6, 6], 20, (1, 18)),
+        ([30, 4, 4], 20, (2, 30)),  # one sequence alone is longer than a row
+        ([5, 7, 3, 9], 10, (3, 10)),  # 5 | 7, 3 | 9
+        ([1], 20, (1, 1)),
+    ],
+    ids=str,
+)
+def test_rows_are_as_few_and_then_as_short_as_they_get(
+    lengths: list[int], row_tokens: int, expected: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packing, "ROW_TOKENS", row_tokens)
+    width = max(lengths) + 1
+    ids = torch.arange(1, 1 + len(lengths) * width).view(len(lengths), width)
+    mask = (torch.arange(width) < torch.tensor(lengths)[:, None] + 1).long()
+    labels = ids.masked_fill(mask == 0, packing.IGNORED)
+    packed = packing.pack(ids, mask, labels)
+    assert packed.input_ids.shape == expected
+    assert packed.sizes == tuple(lengths)
+    found = packed.unpack(packed.shift_labels, width - 1)
+    assert [row[: row.count_nonzero()].tolist() for row in found] == [
+        ids[i, 1 : n + 1].tolist() for i, n in enumerate(lengths)
+    ]
