@@ -16,7 +16,6 @@ import json
 import os
 import random
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from reasoning_rl.plugins import resolve
 from reasoning_rl.recipe import Scoring
 from reasoning_rl.scoring import RewardSet, WeightedReward
 from reasoning_rl.testing import make_sample
-from reasoning_rl.workers.proc import cpu_s, descendants, rss_mb
+from reasoning_rl.workers.proc import cpu_s, descendants, rss_mb, tree_queued_s
 
 FORMS = ("{n}", "\\frac{{{n}}}{{{m}}}", "{n}\\sqrt{{{m}}}", "x = {n}", "({n}, {m})", "\\frac{{{n}}}{{{m}}}\\pi")
 NUM_AFTER = 1000
@@ -55,16 +54,6 @@ def grade(grader: Grader, count: int, seed: int) -> dict[str, float]:
     return {"wall_s": wall, "cpu_s": cpu, "wrong": wrong}
 
 
-def queued_s() -> float:
-    """Seconds that the threads of this process and the processes below it were ready to run and waited for a core."""
-    total = 0.0
-    for pid in (os.getpid(), *descendants(os.getpid())):
-        for path in Path(f"/proc/{pid}/task").glob("*/schedstat"):
-            with suppress(OSError):  # it has ended
-                total += int(path.read_text().split()[1]) / 1e9
-    return total
-
-
 def memory(grader: Grader, num_grades: int, others: list[int]) -> list[dict[str, int]]:
     """Resident MB of this process and of the largest grading process, at the start and after every tenth."""
 
@@ -84,12 +73,12 @@ def attack(grader: Grader, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Every attack, one at a time; ids of wrong verdicts, abstentions and late ones, and the longest waits."""
     wrong, unjudged, late, times = [], [], [], []
     for row in rows:
-        starved, start = queued_s(), time.monotonic()
+        starved, start = tree_queued_s(os.getpid()), time.monotonic()
         future = grader.submit(make_sample(row["response"], {"answer": row["gold"]}, question=""))
         submitted = time.monotonic() - start
         score = future.result(timeout=60).scores["math_answer"]
         waited = time.monotonic() - start
-        own = waited - max(0.0, queued_s() - starved)
+        own = waited - max(0.0, tree_queued_s(os.getpid()) - starved)
         times.append((waited, own, submitted))
         if score.value is None:
             unjudged.append(row["id"])

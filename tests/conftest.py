@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,28 @@ os.environ |= process_environment(os.environ)
 
 ROOT = Path(__file__).parents[1]
 SMOLLM2 = "package:smollm2-135m-instruct"
+#: With this in the environment, as in CI, what is missing here fails the tests that need it: a sandbox that no longer starts
+#: would otherwise skip its own attack tests.
+REQUIRE_ALL = "REASONING_RL_REQUIRE_ALL"
+#: The only reason for which a test may then still be skipped.
+BUSY = "the machine is too busy"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    return _failed_if_skipped((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    return _failed_if_skipped((yield))
+
+
+def _failed_if_skipped(report: Any) -> Any:
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    if report.skipped and os.environ.get(REQUIRE_ALL) and BUSY not in reason:
+        report.outcome, report.longrepr = "failed", f"{REQUIRE_ALL} is set, so that nothing may be skipped: {reason}"
+    return report
 
 
 @pytest.fixture(scope="session")

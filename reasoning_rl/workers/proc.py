@@ -47,6 +47,12 @@ def queued_s(pid: int | str) -> float:
         return 0.0
 
 
+def tree_queued_s(pid: int) -> float:
+    """The same for all threads of a process and of its descendants together."""
+    threads = (f"{process}/task/{thread}" for process in (pid, *descendants(pid)) for thread in _threads(process))
+    return sum(map(queued_s, threads))
+
+
 def rss_mb(pid: int | str = "self") -> int:
     """Resident memory in MB; 0 when unknown."""
     return _statm(pid, 1)
@@ -55,6 +61,13 @@ def rss_mb(pid: int | str = "self") -> int:
 def address_space_mb(pid: int | str = "self") -> int:
     """Mapped address space in MB, what RLIMIT_AS counts; 0 when unknown."""
     return _statm(pid, 0)
+
+
+def _threads(pid: int) -> list[str]:
+    try:
+        return os.listdir(f"/proc/{pid}/task")  # noqa: PTH208 - as below
+    except OSError:
+        return []
 
 
 def _statm(pid: int | str, field: int) -> int:

@@ -8,8 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 
 import pytest
 from math_rows import generated, load
@@ -20,7 +19,7 @@ from reasoning_rl.plugins import resolve
 from reasoning_rl.recipe import Scoring
 from reasoning_rl.scoring import RewardSet, WeightedReward
 from reasoning_rl.testing import make_sample
-from reasoning_rl.workers.proc import cpu_s, descendants, rss_mb
+from reasoning_rl.workers.proc import cpu_s, descendants, rss_mb, tree_queued_s
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="grading processes are watched through /proc")
 
@@ -92,18 +91,8 @@ def test_after_the_attacks_all_is_as_before() -> None:
         cost(seed=1)  # fills caches
         usual = cost(seed=2)
         for row in attacks:
-            starved, start = queued_s(), time.monotonic()
+            starved, start = tree_queued_s(os.getpid()), time.monotonic()
             grader.submit(make_sample(row["response"], {"answer": row["gold"]}, question="")).result(timeout=60)
-            waited = time.monotonic() - start - (queued_s() - starved)
+            waited = time.monotonic() - start - (tree_queued_s(os.getpid()) - starved)
             assert waited < 3, row["id"]
         assert cost(seed=3) < 1.5 * usual + 0.1
-
-
-def queued_s() -> float:
-    """Seconds that the threads of this process and the processes below it were ready to run and waited for a core."""
-    total = 0.0
-    for pid in (os.getpid(), *descendants(os.getpid())):
-        for path in Path(f"/proc/{pid}/task").glob("*/schedstat"):
-            with suppress(OSError):  # it has ended
-                total += int(path.read_text().split()[1]) / 1e9
-    return total
