@@ -28,6 +28,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainerCa
 from trl import GRPOConfig, GRPOTrainer
 from trl.generation import vllm_generation
 
+from reasoning_rl.trl_bridge.precision import prefers_float32
+
 ON_GPU = torch.cuda.is_available()
 #: Of our engine on a CPU; enough for all sequences of a step. TRL's has jobs.STOCK_KV_CACHE_GIB.
 KV_CACHE_MIB = 256
@@ -241,7 +243,7 @@ def _arguments(case: Case) -> dict[str, Any]:
         "max_completion_length": case.max_tokens,
         "learning_rate": case.learning_rate,
         "lr_scheduler_type": "constant",
-        "bf16": True,
+        "bf16": not prefers_float32(),
         "gradient_checkpointing": False,
         "shuffle_dataset": False,
         "save_strategy": "no",

@@ -82,12 +82,14 @@ def run(file: RecipeFile) -> None:
 
     from accelerate import PartialState
 
-    from reasoning_rl.trl_bridge import args, policy
+    from reasoning_rl.trl_bridge import args, policy, precision
     from reasoning_rl.trl_bridge.engine import Engine
     from reasoning_rl.trl_bridge.preflight import refuse_what_would_be_cut
     from reasoning_rl.trl_bridge.stages import RUNNERS, Interrupted, StageInput
 
     args.build_all(recipe, run_dir.root)
+    if sentence := precision.describe(recipe):
+        logger.warning(sentence)
     data = load_data(recipe, rewards.required_columns)
     for name in {stage.dataset for stage in recipe.stages if stage.kind != "sft"}:
         rewards.check_rows(f"data.{name}", [row.columns for row in data[name]])

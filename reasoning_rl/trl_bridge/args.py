@@ -16,6 +16,7 @@ from trl import GRPOConfig, SFTConfig
 
 from reasoning_rl.errors import RecipeError
 from reasoning_rl.recipe import Recipe, Stage
+from reasoning_rl.trl_bridge.precision import prefers_float32
 
 T = TypeVar("T")
 C = TypeVar("C", SFTConfig, GRPOConfig)
@@ -38,7 +39,7 @@ def sft_config(recipe: Recipe, stage: Stage, output_dir: Path) -> SFTConfig:
     Raises:
         RecipeError: TRL refuses a value.
     """
-    arguments = {**_ours(recipe, output_dir), **recipe.section_of(stage)}
+    arguments = {**_ours(recipe, stage, output_dir), **recipe.section_of(stage)}
     return _without_cpu_number(_build(SFTConfig, f"sft (stage {stage.name})", arguments))
 
 
@@ -48,7 +49,7 @@ def grpo_config(recipe: Recipe, stage: Stage, output_dir: Path) -> GRPOConfig:
     Raises:
         RecipeError: TRL refuses a value.
     """
-    arguments = {**_ours(recipe, output_dir), "remove_unused_columns": False, **recipe.section_of(stage)}
+    arguments = {**_ours(recipe, stage, output_dir), "remove_unused_columns": False, **recipe.section_of(stage)}
     return _without_cpu_number(_build(GRPOConfig, f"grpo (stage {stage.name})", arguments))
 
 
@@ -76,8 +77,10 @@ def build_all(recipe: Recipe, output_dir: Path) -> None:
         raise RecipeError(list(dict.fromkeys(problems)))
 
 
-def _ours(recipe: Recipe, output_dir: Path) -> dict[str, Any]:
+def _ours(recipe: Recipe, stage: Stage, output_dir: Path) -> dict[str, Any]:
+    precision = {"bf16": False} if prefers_float32() and not recipe.section_of(stage).get("fp16") else {}
     return {
+        **precision,
         "output_dir": str(output_dir),
         "run_name": recipe.run.dir,
         "seed": recipe.run.seed,

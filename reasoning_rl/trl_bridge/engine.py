@@ -29,6 +29,7 @@ from reasoning_rl.errors import EngineError
 from reasoning_rl.recipe import Recipe
 from reasoning_rl.trl_bridge import lora_layers
 from reasoning_rl.trl_bridge.ahead import Beside, Stopped
+from reasoning_rl.trl_bridge.precision import prefers_float32
 from reasoning_rl.trl_bridge.streaming import RolloutStream
 from reasoning_rl.trl_bridge.weights import merged_tensors
 
@@ -77,6 +78,7 @@ class Engine:
             "seed": recipe.run.seed + state.process_index,
             "distributed_executor_backend": "external_launcher",
             "logprobs_mode": "processed_logprobs",
+            **({"dtype": "float32"} if prefers_float32() else {}),
             **recipe.vllm,
         }
         start = time.perf_counter()

@@ -29,7 +29,7 @@ def digest(*parts: object) -> bytes:
 class ScoreCache(Generic[Waiter]):
     """Least recently used scores, bounded by number and by bytes, and who waits for those being made."""
 
-    def __init__(self, max_entries: int = 200_000, max_mb: int = 128) -> None:
+    def __init__(self, max_entries: int = 8_192, max_mb: int = 32) -> None:
         self.max_entries, self.max_bytes = max_entries, max_mb << 20
         self.num_bytes = 0
         self.hits = 0
