@@ -1,15 +1,6 @@
-"""Deals tasks out to grading processes, one at a time each, and decides what a deadline or a crash means.
+"""Deals tasks out to grading processes, one at a time each, and enforces deadlines.
 
-One thread owns all processes; callers only append to its queue. Whose fault it is when no score comes back:
-
-- Deadline passed, half of it or more spent computing: the completion did it. `TIMEOUT`, 0.
-- Deadline passed with little CPU time: an overloaded machine or a grader that blocks. `GRADER_ERROR`, abstains.
-- Out of memory on a process that had not graded before, or twice: the completion did it. `MEMORY_LIMIT`, 0.
-- The process dies: the rest of the task goes to a fresh one, so that a stray kill changes no score. When it dies
-  again (SIGKILL and SIGTERM: twice more, they may come from outside), an empty completion of the same row is tried.
-  If the grader survives that, the completion is what kills it: `CRASH`, 0, so that crashing graders earns no abstention
-  (without it, a policy could buy its way out of every wrong answer). If not: `GRADER_ERROR`, abstains.
-
+One thread owns all processes; callers only append to its queue. What it means when no score comes back is said in `blame`.
 A score that has arrived is kept, whatever happens to the process afterwards. Nothing is cached here.
 """
 
@@ -19,7 +10,6 @@ import contextlib
 import logging
 import os
 import selectors
-import signal
 import threading
 import time
 from collections import deque
@@ -29,21 +19,16 @@ from io import BytesIO
 
 from reasoning_rl.api import Completion, Score, Verdict
 from reasoning_rl.errors import ScoringError
+from reasoning_rl.workers import blame
 from reasoning_rl.workers.process import GradingProcess, Started, StartFailed
 from reasoning_rl.workers.task import Graded, PoolLimits, PoolStats, RewardSpec, Task
 from reasoning_rl.workers.wire import MalformedReply, Reply, pack_sample, pack_task, unpack_sample
 
 logger = logging.getLogger(__name__)
 
-#: Share of the deadline that must have been spent computing for a timeout to be the completion's fault.
-_COMPUTING_SHARE = 0.5
-#: Share of the deadline spent waiting for a core from which on the machine is called overloaded.
-_QUEUEING_SHARE = 0.25
 #: Consecutive failures to start a process after which grading is broken; kills from outside weigh less.
 _MAX_START_FAILURES = 3.0
 _KILLED_START_WEIGHT = 0.25
-#: Exit codes of what somebody else may have killed: the out-of-memory killer, an operator.
-_FROM_OUTSIDE = (128 + signal.SIGKILL, 128 + signal.SIGTERM)
 _LOOK_EVERY_S = 0.005
 
 
@@ -317,8 +302,7 @@ class Dispatcher:
         seconds = time.monotonic() - task.reward_started_at
         self._end(process)
         if is_fresh or task.ran_out_of_memory:
-            reason = f"more than scoring.memory_mb = {self.limits.memory_mb}"
-            self._deliver(task, Graded(Score(0.0, Verdict.MEMORY_LIMIT, {"reason": reason}), seconds))
+            self._deliver(task, Graded(blame.memory_score(self.limits.memory_mb), seconds))
         else:
             task.ran_out_of_memory = True
         self._go_on(task)
@@ -330,23 +314,13 @@ class Dispatcher:
             task = self._busy.get(process)
             if task is not None and task.deadline <= now:
                 self.stats.kills += 1
-                score = self._timeout_score(process, task)
+                score = blame.timeout_score(self.rewards[task.rewards[0]].timeout_s, *process.used_s())
                 self._end(process)
                 self._deliver(task, Graded(score, now - task.reward_started_at))
                 self._go_on(task)
         for process in [p for p in self._starting if p.started_at + self.limits.start_timeout_s <= now]:
             self._end(process)
             self._start_failed(f"it did not start within {self.limits.start_timeout_s:g} s")
-
-    def _timeout_score(self, process: GradingProcess, task: Task) -> Score:
-        limit_s = self.rewards[task.rewards[0]].timeout_s
-        computing_s, queued_s = process.used_s()
-        reason = f"no score within {limit_s:g} s"
-        if computing_s >= _COMPUTING_SHARE * limit_s:
-            return Score(0.0, Verdict.TIMEOUT, {"reason": reason, "cpu_s": round(computing_s, 2)})
-        why = "waited for a core, the machine is overloaded" if queued_s >= _QUEUEING_SHARE * limit_s else "was blocked"
-        detail = {"reason": f"{reason}; the grader {why}", "cpu_s": round(computing_s, 2)}
-        return Score.abstain(Verdict.GRADER_ERROR, **detail, queued_s=round(queued_s, 2))
 
     def _lost(self, process: GradingProcess, fault: str | None) -> None:
         """A process has died or talks nonsense; once it is gone, `_see_off` knows how it died."""
@@ -376,7 +350,7 @@ class Dispatcher:
             if ending.process.pid:
                 self._crashed(ending.task, code, reason)
             else:
-                self._start_failed(reason, was_killed=code in _FROM_OUTSIDE)
+                self._start_failed(reason, was_killed=code in blame.FROM_OUTSIDE)
 
     def _crashed(self, task: Task | None, code: int, reason: str) -> None:
         self.stats.crashes += 1
@@ -386,7 +360,7 @@ class Dispatcher:
             self._deliver(task, Graded(Score.abstain(Verdict.GRADER_ERROR, reason=reason), 0.0))
             return
         task.num_crashes += 1
-        if task.num_crashes < (3 if code in _FROM_OUTSIDE else 2):
+        if task.num_crashes < blame.num_crashes_allowed(code):
             self._go_on(task)
         else:
             self._probe(task, reason)
@@ -397,12 +371,7 @@ class Dispatcher:
         empty = replace(sample, completion=Completion("", None, "", 0, False))
 
         def judge(_: int, graded: Graded) -> None:
-            verdict = graded.score.verdict
-            if not (verdict.is_our_fault or verdict in (Verdict.TIMEOUT, Verdict.MEMORY_LIMIT)):
-                score = Score(0.0, Verdict.CRASH, {"reason": reason})
-            else:
-                why = f"{reason}; an empty completion of the row is not graded either"
-                score = Score.abstain(Verdict.GRADER_ERROR, reason=why)
+            score = blame.crash_score(reason, of_empty=graded.score)
             self._deliver(task, Graded(score, time.monotonic() - task.reward_started_at))
             self._go_on(task)
 

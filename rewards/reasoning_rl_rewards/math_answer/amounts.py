@@ -7,9 +7,9 @@ from typing import Any
 
 from reasoning_rl_rewards.math_answer.answers import Clock, Quantity, Value
 from reasoning_rl_rewards.math_answer.evaluate import constant_value
-from reasoning_rl_rewards.math_answer.expression import Node
 from reasoning_rl_rewards.math_answer.identity import same
 from reasoning_rl_rewards.math_answer.policy import Policy
+from reasoning_rl_rewards.math_answer.tree import Node
 from reasoning_rl_rewards.math_answer.values import mp
 
 #: Significant digits from which a gold decimal is taken for a rounded value.

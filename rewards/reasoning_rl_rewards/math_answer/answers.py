@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from reasoning_rl_rewards.math_answer.expression import Node
+from reasoning_rl_rewards.math_answer.tree import Node
 from reasoning_rl_rewards.math_answer.units import Unit
 
 

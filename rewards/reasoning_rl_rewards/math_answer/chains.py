@@ -10,7 +10,7 @@ from reasoning_rl_rewards.math_answer.answers import Group, Matrix, Quantity, Se
 from reasoning_rl_rewards.math_answer.equality import are_equal
 from reasoning_rl_rewards.math_answer.errors import RefusedError
 from reasoning_rl_rewards.math_answer.evaluate import constant_value
-from reasoning_rl_rewards.math_answer.expression import symbols
+from reasoning_rl_rewards.math_answer.tree import symbols
 
 
 def last_of_chain(values: Sequence[Value]) -> Value:

@@ -16,11 +16,11 @@ from reasoning_rl_rewards.math_answer.answers import Quantity, Value, Verbatim
 from reasoning_rl_rewards.math_answer.choice import chosen_letter, gold_letter, several_letters
 from reasoning_rl_rewards.math_answer.equality import are_equal
 from reasoning_rl_rewards.math_answer.errors import RefusedError, TooCostlyError, UndefinedError, UnreadableError
-from reasoning_rl_rewards.math_answer.expression import symbols
 from reasoning_rl_rewards.math_answer.normalise import normalise
 from reasoning_rl_rewards.math_answer.numbers import plain_number
 from reasoning_rl_rewards.math_answer.policy import DEFAULT, Policy
 from reasoning_rl_rewards.math_answer.reading import read
+from reasoning_rl_rewards.math_answer.tree import symbols
 
 #: A numeral and the letter of a unit without a blank: `12m`, `1.5m^2`. In a gold answer that may be a product.
 _UNIT_LETTER = re.compile(r"([-+]?[\d.,]{1,40})([mgshlLKNJVW](?:\^\{?[23]\}?)?)\.?")

@@ -27,11 +27,11 @@ from reasoning_rl_rewards.math_answer.answers import (
 )
 from reasoning_rl_rewards.math_answer.errors import UndefinedError
 from reasoning_rl_rewards.math_answer.evaluate import branch, constant_value, evaluate, has_plus_minus
-from reasoning_rl_rewards.math_answer.expression import symbols
 from reasoning_rl_rewards.math_answer.identity import same
 from reasoning_rl_rewards.math_answer.policy import DEFAULT, Policy
 from reasoning_rl_rewards.math_answer.realsets import is_set_like, real_set, real_set_named, same_set, variable
 from reasoning_rl_rewards.math_answer.relations import same_equation, same_relation
+from reasoning_rl_rewards.math_answer.tree import symbols
 from reasoning_rl_rewards.math_answer.values import equal, mp
 from reasoning_rl_rewards.math_answer.words import number_word, said_of_it, same_names
 

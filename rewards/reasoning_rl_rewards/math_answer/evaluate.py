@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from reasoning_rl_rewards.math_answer.errors import TooCostlyError, UndefinedError, UnreadableError
-from reasoning_rl_rewards.math_answer.expression import Node, symbols, walk
 from reasoning_rl_rewards.math_answer.functions import call, power_of, root_of
+from reasoning_rl_rewards.math_answer.tree import Node, symbols, walk
 from reasoning_rl_rewards.math_answer.values import both_exact, bounded, finite, is_huge, mp, real
 
 

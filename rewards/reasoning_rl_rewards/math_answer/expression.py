@@ -1,6 +1,5 @@
 """Tokens of one expression to a tree: numbers, letters, operators, functions. A Pratt parser, linear.
 
-Trees are plain tuples whose first item is the operator: `("n", Fraction)`, `("s", name)`, `("+", a, b)`, `("f", name, a)`.
 Lists, intervals, relations and units are not its business.
 """
 
@@ -8,13 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Any
 
 from reasoning_rl_rewards.math_answer.commands import FUNCTIONS
 from reasoning_rl_rewards.math_answer.errors import UnreadableError
 from reasoning_rl_rewards.math_answer.tokens import Token
-
-Node = tuple[Any, ...]
+from reasoning_rl_rewards.math_answer.tree import Node, symbols
 
 #: Functions of one argument that is read without brackets: \sin 2x, \ln x.
 _PREFIX = FUNCTIONS - {"gcd", "lcm", "max", "min", "mod", "abs", "floor", "ceil", "sqrt", "cbrt", "Gamma"}
@@ -38,24 +35,6 @@ def parse_expression(tokens: Sequence[Token]) -> Node:
     if parser.at < len(parser.tokens):
         raise UnreadableError(f"unexpected {parser.peek()!r}")
     return node
-
-
-def walk(node: Node) -> list[Node]:
-    """The node and all below it."""
-    found, stack = [], [node]
-    while stack:
-        item = stack.pop()
-        found.append(item)
-        stack += [child for child in item[1:] if isinstance(child, tuple)]
-    return found
-
-
-def symbols(node: Node) -> set[str]:
-    """Names of the letters in a tree, constants left out."""
-    return {item[1] for item in walk(node) if item[0] == "s" and item[1] not in CONSTANTS}
-
-
-CONSTANTS = frozenset({"\\pi", "e", "i", "\\infty"})
 
 
 class _Parser:

@@ -13,7 +13,7 @@ from typing import Any
 
 from reasoning_rl_rewards.math_answer.errors import UndefinedError
 from reasoning_rl_rewards.math_answer.evaluate import evaluate
-from reasoning_rl_rewards.math_answer.expression import Node, symbols, walk
+from reasoning_rl_rewards.math_answer.tree import Node, symbols, walk
 from reasoning_rl_rewards.math_answer.values import DIGITS, both_exact, equal, finite, is_real, mp, real
 
 #: Primes, so that no point is an integer, where factorials, tangents and quotients have their gaps.

@@ -7,9 +7,10 @@ from fractions import Fraction
 
 from reasoning_rl_rewards.math_answer.answers import Matrix, Quantity, Value
 from reasoning_rl_rewards.math_answer.errors import UnreadableError
-from reasoning_rl_rewards.math_answer.expression import Node, parse_expression
+from reasoning_rl_rewards.math_answer.expression import parse_expression
 from reasoning_rl_rewards.math_answer.splitting import matching
 from reasoning_rl_rewards.math_answer.tokens import Token
+from reasoning_rl_rewards.math_answer.tree import Node
 
 MATRICES = frozenset(f"begin:{kind}" for kind in ("matrix", "pmatrix", "bmatrix", "Bmatrix", "array", "smallmatrix"))
 _BRACKETS = frozenset("([")

@@ -10,7 +10,7 @@ from typing import Any
 from reasoning_rl_rewards.math_answer.answers import Group, Labelled, Quantity, Relation, SetOperation, Value
 from reasoning_rl_rewards.math_answer.errors import UndefinedError, UnreadableError
 from reasoning_rl_rewards.math_answer.evaluate import evaluate
-from reasoning_rl_rewards.math_answer.expression import CONSTANTS, Node, symbols
+from reasoning_rl_rewards.math_answer.tree import CONSTANTS, Node, symbols
 from reasoning_rl_rewards.math_answer.values import equal, less, mp
 
 _REALS = "\\mathbb R"

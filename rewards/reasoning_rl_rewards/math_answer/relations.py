@@ -9,8 +9,8 @@ from fractions import Fraction
 
 from reasoning_rl_rewards.math_answer.answers import Labelled, Quantity, Relation, Value
 from reasoning_rl_rewards.math_answer.evaluate import has_plus_minus
-from reasoning_rl_rewards.math_answer.expression import Node, symbols
 from reasoning_rl_rewards.math_answer.identity import proportional, same
+from reasoning_rl_rewards.math_answer.tree import Node, symbols
 
 _FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "!=": "!=", "=": "="}
 

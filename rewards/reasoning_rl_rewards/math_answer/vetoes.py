@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from reasoning_rl_rewards.math_answer.answers import Labelled, Quantity, Value
 from reasoning_rl_rewards.math_answer.errors import UnreadableError
-from reasoning_rl_rewards.math_answer.expression import Node
 from reasoning_rl_rewards.math_answer.normalise import normalise
 from reasoning_rl_rewards.math_answer.numbers import plain_number
+from reasoning_rl_rewards.math_answer.tree import Node
 
 _BLANK = re.compile(r"\s+|\\[,;:! ]|\\left|\\right|\\d(?=frac)|[{}$]")
 _MIN_CHARS = 3
