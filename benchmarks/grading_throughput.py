@@ -3,8 +3,9 @@
     python benchmarks/grading_throughput.py --use exact_answer --option extract=boxed
 
 Answers are sums with one to four distinct values per group, as a half-trained policy gives them; every batch has other
-numbers, so that only repetitions inside a batch are shared. Wall and CPU seconds of everything, of the median of some
-batches; the overhead is that of a sample whose reward does nothing, without any sharing.
+numbers, so that only repetitions inside a batch are shared; with `--distinct` nothing is, as every completion has an answer of
+its own. Wall and CPU seconds of everything, of the median of some batches; the overhead is that of a sample whose reward does
+nothing, without any sharing.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ NUM_PROMPTS, GROUP = 128, 8
 FORMS = ("{n}", "\\frac{{{two_n}}}{{2}}", "{n}\\sqrt{{2}}", "x = {n}", "({n}, {n})")
 
 
-def batch(seed: int) -> list[Sample]:
+def batch(seed: int, *, distinct: bool = False) -> list[Sample]:
     """A batch; a fifth of the golds for each form, from a plain integer to a pair."""
     chance = random.Random(seed)
     samples = []
@@ -38,7 +39,7 @@ def batch(seed: int) -> list[Sample]:
         guesses = [gold, *(chance.randrange(10**6) for _ in range(chance.randrange(4)))]
         row = {"answer": form.format(n=gold, two_n=2 * gold)}
         for _ in range(GROUP):
-            n = chance.choice(guesses)
+            n = chance.randrange(10**9) if distinct else chance.choice(guesses)
             thoughts = " ".join(str(chance.randrange(1000)) for _ in range(300))
             final = f"The answer is \\boxed{{{form.format(n=n, two_n=2 * n)}}}."
             text = f"<think>{thoughts}</think>{final}"
@@ -46,14 +47,14 @@ def batch(seed: int) -> list[Sample]:
     return samples
 
 
-def measure(reward: WeightedReward, num_workers: int, num_batches: int) -> dict[str, float]:
+def measure(reward: WeightedReward, num_workers: int, num_batches: int, *, distinct: bool) -> dict[str, float]:
     """Median over batches; the first batch only warms up."""
     walls, cpus = [], []
     with Grader(RewardSet((reward,)), Scoring(num_workers=num_workers)) as grader:
-        grader.score_batch(batch(0))
+        grader.score_batch(batch(0, distinct=distinct))
         before = grader.stats()
         for seed in range(1, num_batches + 1):
-            samples = batch(seed)
+            samples = batch(seed, distinct=distinct)
             wall, cpu = time.perf_counter(), cpu_s(os.getpid()) or 0.0
             grader.score_batch(samples)
             walls.append(time.perf_counter() - wall)
@@ -85,12 +86,13 @@ def main() -> None:
     parser.add_argument("--option", action="append", default=[])
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--batches", type=int, default=5)
+    parser.add_argument("--distinct", action="store_true", help="every completion has another answer")
     given = parser.parse_args()
     options = apply_overrides({}, given.option)
     reward = WeightedReward(given.use, resolve(given.use, options), 1.0, use=given.use, options=options)
     print(f"{given.use}: {NUM_PROMPTS * GROUP} completions, {GROUP} per prompt, median of {given.batches} batches")
     for workers in given.workers:
-        found = measure(reward, workers, given.batches)
+        found = measure(reward, workers, given.batches, distinct=given.distinct)
         name = f"{workers} processes" if workers else "in this process, nothing shared"
         print(f"{name:>32}: {found['per_s']:8.0f}/s  CPU {found['cpu_s']:.2f} s  graded {found['graded']:.0f}")
     with tempfile.TemporaryDirectory() as folder:
