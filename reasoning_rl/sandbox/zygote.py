@@ -17,6 +17,7 @@ import select
 import shutil
 import signal
 import socket
+import stat
 import sys
 import time
 from collections.abc import Callable
@@ -125,14 +126,19 @@ class Zygote:
         if self.settings["drop_uid"]:
             os.chown(folder, confine.FIRST_UID + slot, confine.FIRST_UID + slot)
 
-    def empty_scratch(self, slot: int) -> None:
+    def give_back(self, slot: int) -> None:
+        """Makes a slot free for the next program; one whose folder cannot be emptied stays out of use."""
         folder = self.scratch(slot)
-        for entry in os.listdir(folder):
-            path = f"{folder}/{entry}"
-            if os.path.isdir(path) and not os.path.islink(path):
-                shutil.rmtree(path)
-            else:
-                os.unlink(path)
+        try:
+            try:
+                _empty(folder)
+            except PermissionError:
+                _unlock(folder)
+                _empty(folder)
+        except OSError as error:
+            print(f"scratch of slot {slot} cannot be emptied: {error}", file=sys.stderr, flush=True)
+        else:
+            self.free.append(slot)
 
     def accept(self) -> None:
         try:
@@ -266,8 +272,7 @@ class Zygote:
         if child.listener >= 0:
             os.close(child.listener)
         del self.children[child.pid]
-        self.empty_scratch(child.slot)
-        self.free.append(child.slot)
+        self.give_back(child.slot)
         report = {
             "ready": child.ready,
             "problem": child.problem,
@@ -281,6 +286,23 @@ class Zygote:
         with contextlib.suppress(OSError):  # nobody may ask any more
             child.report.send(json.dumps(report).encode())
         child.report.close()
+
+
+def _empty(folder: str) -> None:
+    for entry in os.listdir(folder):
+        path = f"{folder}/{entry}"
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path)
+        else:
+            os.unlink(path)
+
+
+def _unlock(folder: str) -> None:
+    """Opens the folders below that a program has closed, to itself and to a zygote of the same user."""
+    for _, names, _, fd in os.fwalk(folder):
+        for name in names:
+            if stat.S_ISDIR(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode):
+                os.chmod(name, 0o700, dir_fd=fd)
 
 
 def _cpu_s(pid: int) -> float:

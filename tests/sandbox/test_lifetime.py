@@ -216,3 +216,17 @@ def test_ends_promptly(sandbox: LocalSandbox) -> None:
 
     threading.Thread(target=work, daemon=True).start()
     assert done.wait(10)
+
+
+def test_folders_that_a_program_has_closed_are_emptied(sandbox: LocalSandbox) -> None:
+    """By the jail that ran it, which goes on."""
+    sandbox.run("pass")
+    before = {role: jail.process.pid for role, jail in sandbox._jails.items()}
+    closed = "os.umask(0o777)\nos.mkdir('d'); open('f', 'w').close()"
+    long = "for _ in range(25):\n    os.mkdir('n' * 200)\n    os.chdir('n' * 200)"  # more than a path can have
+    for program in (closed, f"{long}\n{closed}"):
+        assert sandbox.run(f"import os\n{program}").outcome is Outcome.EXITED
+    nothing_left = sandbox.run("import os\nprint(os.listdir())")
+    assert nothing_left.stdout == b"[]\n"
+    assert {role: jail.process.pid for role, jail in sandbox._jails.items()} == before
+    assert all(jail.process.poll() is None for jail in sandbox._jails.values())
