@@ -13,6 +13,8 @@ from code_honest import COUNTERS, GENERATORS, HONEST, NUMPY, OBJECTS
 
 from reasoning_rl.sandbox import LocalSandbox
 
+#: Half a gigabyte takes a slow machine more than a second to write to.
+TIME_TO_FILL = (("cpu_s", 8.0), ("wall_s", 20.0))
 FRAMES = (
     "import sys\nf, found = sys._getframe(), []\nwhile f:\n    found += [f.f_locals, f.f_globals]\n    f = f.f_back\n"
 )
@@ -95,7 +97,7 @@ LIES = (
         "RE|WA",
     ),
     Program("25 cycle", "AP", body("x = []\nx.append(x)\nreturn x"), "RE"),
-    Program("26 a million lists deep", "AP", body("x = []\nfor _ in range(10**6): x = [x]\nreturn x"), "RE"),
+    Program("26 a million lists deep", "AP", body("x = []\nfor _ in range(10**6): x = [x]\nreturn x"), "RE", options=TIME_TO_FILL),
     Program("27 huge integer", "AP", ret("10 ** (10 ** 7)"), "WA|RE|TL"),
     Program("27 huge integer, quickly", "AP", ret("1 << (1 << 25)"), "WA|RE"),
     Program("28 huge list", "AP", ret("[0] * 200_000_000"), "ML|OL|RE"),
@@ -167,8 +169,8 @@ RESOURCES = (
     Program("74 spins", "AS", body("while True: pass") + "\nif __name__ == '__main__': add(1, 2)", "TL"),
     Program("sleeps", "", "import time\ndef add(a, b): time.sleep(60)", "TL", tuple(FIXTURES["P"]), (("wall_s", 1.0),)),
     Program("76 catches everything", "A", body("import signal\nfor n in range(1, 32):\n    try: signal.signal(n, signal.SIG_IGN)\n    except (OSError, ValueError): pass\nwhile True:\n    try:\n        while True: pass\n    except BaseException: pass"), "TL"),
-    Program("77 memory", "A", body("x = []\nwhile True: x.append(bytearray(1 << 20))"), "ML|RE"),
-    Program("77 memory, stdio", "S", "x = []\nwhile True: x.append(bytearray(1 << 20))", "ML"),
+    Program("77 memory", "A", body("x = []\nwhile True: x.append(bytearray(1 << 20))"), "ML|RE", options=TIME_TO_FILL),
+    Program("77 memory, stdio", "S", "x = []\nwhile True: x.append(bytearray(1 << 20))", "ML", options=TIME_TO_FILL),
     Program("80 folded constants", "A", "x = 'a' * (1 << 40)\n" + ret("0"), "RE|ML"),
     Program("80 folded power", "A", "x = 9 ** 9 ** 9\n" + ret("0"), "RE|ML|TL"),
     Program("80 brackets", "A", "(" * 100_000 + ")" * 100_000, "RE|ML"),
