@@ -101,7 +101,7 @@ def test_exact_answer_keeps_the_rules(extract: str, thinking: Thinking) -> None:
         ("exact_anser", "no reward is registered as 'exact_anser'"),
         (3, "int must be a dataclass"),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", None),
 )
 def test_a_broken_rule_is_named(reward: Any, expected: str) -> None:
     found = problems(reward)
