@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 RECIPE ?= recipes/quickstart.yaml
+# Test files run at a time: much of a test is one thread that starts or waits.
+TESTS  ?= 2
 
 .PHONY: help install quickstart test test-all lint clean
 
@@ -42,7 +44,7 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	$(BIN)/python -m pytest -n $(TESTS) --dist loadfile -m "not slow and not gpu"
 
 test-all: lint
 	$(BIN)/python -m pytest -m "not gpu"
