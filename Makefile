@@ -44,7 +44,7 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/python -m pytest -n $(TESTS) --dist loadfile -m "not slow and not gpu"
+	$(BIN)/python -m pytest -n $(TESTS) --dist loadfile --no-loadscope-reorder -m "not slow and not gpu"
 
 test-all: lint
 	$(BIN)/python -m pytest -m "not gpu"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,12 @@ import pytest
 from reasoning_rl.launch import process_environment
 
 os.environ |= process_environment(os.environ)
+if "PYTEST_XDIST_WORKER" in os.environ:  # teams of threads that wait for each other's cores spin
+    os.environ["OMP_NUM_THREADS"] = os.environ["REASONING_RL_THREADS"] = "1"
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # as in a shell's background job; what is started here would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parents[1]
 SMOLLM2 = "package:smollm2-135m-instruct"
@@ -20,6 +27,11 @@ SMOLLM2 = "package:smollm2-135m-instruct"
 REQUIRE_ALL = "REASONING_RL_REQUIRE_ALL"
 #: The only reason for which a test may then still be skipped.
 BUSY = "the machine is too busy"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first, so that of two files at a time none is left alone at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("engine") is None)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -14,6 +14,8 @@ from reasoning_rl.trl_bridge.args import grpo_config, sft_config
 from reasoning_rl.trl_bridge.engine import Engine
 from reasoning_rl.trl_bridge.precision import describe, prefers_float32
 
+pytestmark = pytest.mark.engine
+
 
 @pytest.fixture(params=[False, True], ids=["with", "without"])
 def lacks_bfloat16(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
