@@ -136,7 +136,7 @@ class Zygote:
                 _unlock(folder)
                 _empty(folder)
         except OSError as error:
-            print(f"scratch of slot {slot} cannot be emptied: {error}", file=sys.stderr, flush=True)
+            sys.stderr.write(f"scratch of slot {slot} cannot be emptied: {error}\n")
         else:
             self.free.append(slot)
 
