@@ -44,6 +44,9 @@ _CHATTERING = (
 #: Gets the position of a completion in its batch and its token ids, as soon as it is finished.
 OnFinished = Callable[[int, list[int]], None]
 
+#: Gets the position of a request and what vLLM says of it after a step of the engine.
+OnOutput = Callable[[int, Any], None]
+
 
 @dataclass(frozen=True, slots=True)
 class SampledCompletion:
@@ -205,6 +208,32 @@ class Engine:
                 engine.abort_request(request_ids, internal=True)
             raise
         return [outputs[position] for position in range(len(request_ids))]
+
+    def run_until(
+        self, requests: Sequence[tuple[list[int], Any]], on_output: OnOutput, has_enough: Callable[[], bool]
+    ) -> None:
+        """Samples single completions until all are finished or `has_enough`; the others leave the engine unfinished.
+
+        Args:
+            requests: prompt and sampling parameters of each; their `output_kind` decides what is handed on.
+        """
+        from vllm.inputs import tokens_input
+
+        engine, request_ids = self.llm.llm_engine, []
+        with self._use:
+            first = self.llm.request_counter.counter
+            try:
+                for prompt, parameters in requests:  # not LLM.enqueue, which hands on nothing but finished requests
+                    name = str(next(self.llm.request_counter))
+                    request_ids.append(engine.add_request(name, tokens_input(prompt), parameters))
+                while engine.has_unfinished_requests() and not has_enough():
+                    for output in engine.step():
+                        on_output(int(output.request_id) - first, output)
+            except BaseException:
+                with suppress(Exception):  # as in _run
+                    engine.abort_request(request_ids, internal=True)
+                raise
+            engine.abort_request(request_ids, internal=True)
 
     def score(self, prompts: Sequence[list[int]], completions: Sequence[list[int]]) -> list[list[float]]:
         """The engine's log-probs of given completions, each token given all before it; for tests of the weight sync."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from trl.generation.vllm_generation import VLLMGeneration
 
 from reasoning_rl.trl_bridge import lora_layers
 from reasoning_rl.trl_bridge.ahead import Beside
+from reasoning_rl.trl_bridge.carry import Draft
 from reasoning_rl.trl_bridge.engine import Engine, OnFinished
 from reasoning_rl.trl_bridge.streaming import RolloutStream
 from reasoning_rl.trl_bridge.weights import merged_tensors
@@ -34,9 +35,11 @@ class EngineGeneration(VLLMGeneration):
     `seconds` collects the time of the current step by phase: `rollout` is what the trainer waits for sampling, `sampling` (only
     where some is done ahead) what all of it takes. With a `stream`, completions are handed on one by one.
     A batch may be sampled ahead: `begin` starts it in a thread, the next `generate` gives it, and a sync waits for it.
+    With `continuing`, `generate` goes on with the completions in there and gives nothing.
     """
 
     stream: RolloutStream | None = None
+    continuing: Continuing | None = None
     ahead: Beside[tuple[Any, ...]] | None = None
 
     def __init__(self, engine: Engine, model: nn.Module, accelerator: Accelerator, **kwargs: Any) -> None:
@@ -111,6 +114,9 @@ class EngineGeneration(VLLMGeneration):
     def _sample(self, stop: threading.Event | None, *args: Any, **kwargs: Any) -> tuple:
         if self.stream:
             self.stream.start()
+        if self.continuing:
+            self.llm = self.continuing
+        elif self.stream:
             self.llm = OneByOne(self.engine, self.stream.hand_on, stop)
         else:
             self.llm = OneByOne(self.engine, _ignore, stop) if stop else self.engine.llm
@@ -133,6 +139,46 @@ class OneByOne:
     def generate(self, prompts: Sequence[Any], sampling_params: Any, use_tqdm: bool) -> list[Any]:
         """See `Engine.run`."""
         return self.engine.run(prompts, sampling_params, self.on_finished, self.stop)
+
+
+@dataclass(frozen=True, slots=True)
+class Continuing:
+    """The same for completions that take several steps: each goes on where it stands, until `has_enough`. Its prompt is then
+    that of the draft with the tokens so far; what is sampled goes into the drafts."""
+
+    engine: Engine
+    drafts: Sequence[Draft]
+    policy: int  # number of the optimizer step whose weights the engine has
+    has_enough: Callable[[], bool]
+    on_finished: Callable[[Draft], None]
+
+    def generate(self, prompts: Sequence[Any], sampling_params: Any, use_tqdm: bool) -> list[Any]:
+        """See `Engine.run_until`; nothing is returned."""
+        requests = [
+            (prompt["prompt_token_ids"], _remaining(sampling_params, len(draft.token_ids)))
+            for prompt, draft in zip(prompts, self.drafts, strict=True)
+        ]
+        self.engine.run_until(requests, self._note, self.has_enough)
+        return []
+
+    def _note(self, position: int, output: Any) -> None:
+        draft, sampled = self.drafts[position], output.outputs[0]
+        logprobs = [step[token].logprob for step, token in zip(sampled.logprobs, sampled.token_ids, strict=True)]
+        draft.add(sampled.token_ids, logprobs, self.policy)
+        if output.finished:
+            draft.is_finished = True
+            self.on_finished(draft)
+
+
+def _remaining(parameters: Any, num_sampled: int) -> Any:
+    """Sampling parameters of what is left of a completion, whose tokens are to come as they are sampled."""
+    from vllm.sampling_params import RequestOutputKind
+
+    remaining = parameters.clone()
+    remaining.output_kind = RequestOutputKind.DELTA
+    remaining.max_tokens -= num_sampled
+    remaining.min_tokens = max(0, remaining.min_tokens - num_sampled)
+    return remaining
 
 
 def _ignore(position: int, token_ids: list[int]) -> None:
