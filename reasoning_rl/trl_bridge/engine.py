@@ -219,21 +219,21 @@ class Engine:
         """
         from vllm.inputs import tokens_input
 
-        engine, request_ids = self.llm.llm_engine, []
+        engine = self.llm.llm_engine
         with self._use:
-            first = self.llm.request_counter.counter
+            positions = {str(next(self.llm.request_counter)): position for position in range(len(requests))}
             try:
-                for prompt, parameters in requests:  # not LLM.enqueue, which hands on nothing but finished requests
-                    name = str(next(self.llm.request_counter))
-                    request_ids.append(engine.add_request(name, tokens_input(prompt), parameters))
+                # LLM.enqueue would have only finished requests handed on, whatever the parameters say.
+                for name, (prompt, parameters) in zip(positions, requests, strict=True):
+                    engine.add_request(name, tokens_input(prompt), parameters)
                 while engine.has_unfinished_requests() and not has_enough():
                     for output in engine.step():
-                        on_output(int(output.request_id) - first, output)
+                        on_output(positions[output.request_id], output)
             except BaseException:
                 with suppress(Exception):  # as in _run
-                    engine.abort_request(request_ids, internal=True)
+                    engine.abort_request(list(positions))
                 raise
-            engine.abort_request(request_ids, internal=True)
+            engine.abort_request(list(positions))
 
     def score(self, prompts: Sequence[list[int]], completions: Sequence[list[int]]) -> list[list[float]]:
         """The engine's log-probs of given completions, each token given all before it; for tests of the weight sync."""

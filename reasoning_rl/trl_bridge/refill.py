@@ -33,7 +33,7 @@ class Rollout:
     completion: Any
     sample: Sample
     scored: ScoredSample
-    policy: int = 0  # number of the optimizer step whose weights sampled it
+    policy: int = 0  # number of the optimizer step whose weights sampled it; of carried-over ones see `carry.Draft`
 
 
 @dataclass(frozen=True, slots=True)

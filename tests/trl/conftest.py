@@ -125,11 +125,11 @@ def make_trainer(
         scorer = reward
         if not isinstance(scorer, Grader):
             scorer = RewardSet((WeightedReward("right", FunctionReward(scorer, {}), 1.0),))
-        common = {"max_completion_length": 12, "learning_rate": 1e-3}
+        common = {"num_generations": 4, "max_completion_length": 12, "learning_rate": 1e-3}
         config = GRPOConfig(
             output_dir=str(tmp_path / "checkpoints"), use_cpu=True, bf16=False, report_to="none", seed=7,
-            per_device_train_batch_size=16, num_generations=4, gradient_checkpointing=False, remove_unused_columns=False,
-            disable_tqdm=True, logging_steps=1, **{**common, **args},
+            per_device_train_batch_size=16, gradient_checkpointing=False, remove_unused_columns=False, disable_tqdm=True,
+            logging_steps=1, **{**common, **args},
         )  # fmt: skip
         choosing = {"sampling": Sampling.model_validate(sampling), "accuracy": "right"} if sampling else {}
         cls: Any = ChoosingTrainer if sampling else ReasoningTrainer
