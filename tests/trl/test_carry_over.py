@@ -37,7 +37,7 @@ engine = pytest.mark.engine
 Make = Callable[..., ReasoningTrainer]
 CARRY = {"extra_groups": 2}
 ARGS = {
-    "max_completion_length": 24,
+    "max_completion_length": 16,
     "generation_kwargs": {"stop_token_ids": STOPS},
     "vllm_importance_sampling_mode": "token_truncate",
 }
@@ -169,13 +169,12 @@ def test_every_group_that_is_begun_is_trained_on_once(make_trainer: Make) -> Non
     assert trainer.account == Account(sampled=26, trained=24, discarded=2)
 
     lengths = [len(draft.token_ids) for draft in record.drafts]
-    assert [row["num_tokens"] for row in ledger] == lengths and max(lengths) == 24 and min(lengths) < 24
+    assert [row["num_tokens"] for row in ledger] == lengths and max(lengths) == 16 and min(lengths) < 16
     assert [row["truncated"] for row in ledger] == [draft.token_ids[-1] not in STOPS for draft in record.drafts]
-    assert all(row["num_tokens"] == 24 for row in ledger if row["truncated"])
+    assert all(row["num_tokens"] == 16 for row in ledger if row["truncated"])
     continued = [draft for draft in record.drafts if draft.is_continued]
-    assert any(len(draft.token_ids) == 24 for draft in continued) and any(
-        draft.token_ids[-1] in STOPS for draft in continued
-    )
+    assert any(len(draft.token_ids) == 16 for draft in continued)  # cut at the limit of all steps together,
+    assert any(draft.token_ids[-1] in STOPS for draft in continued)  # and ended by itself
 
     # The weights never change, so that the log-probs of all tokens are those of the trainer, whenever they were sampled.
     assert trainer.model is not None
@@ -259,8 +258,9 @@ def test_the_gradient_is_decoupled_by_the_policy_of_each_token(make_trainer: Mak
             torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
             num_older += sum(policy < step for policy in policies)
     assert num_older > 20
-    step = max(range(4), key=lambda step: mean_age(record.trained[step], step))
-    assert any(draft.is_continued for group in record.trained[step] for draft in group.drafts)
+    continued = [sum(draft.is_continued for group in groups for draft in group.drafts) for groups in record.trained]
+    step = continued.index(max(continued))
+    assert continued[step] > 0
     assert_decoupled(steps.gradients[step], steps.policies[step], model, steps.batches[step])
 
 
