@@ -119,7 +119,8 @@ class Ours:
 
     def __init__(self) -> None:
         from reasoning_rl.trl_bridge.choosing import ChoosingTrainer
-        from reasoning_rl.trl_bridge.engine import Engine, EngineGeneration
+        from reasoning_rl.trl_bridge.engine import Engine
+        from reasoning_rl.trl_bridge.generation import EngineGeneration
         from reasoning_rl.trl_bridge.trainer import ReasoningTrainer
 
         self.clock = watch.Clock()

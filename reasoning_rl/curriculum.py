@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import IntEnum
 from typing import Any
@@ -64,12 +64,12 @@ class PassRates:
         self.num_prompts, self.settings, self.seed = num_prompts, settings, seed
         self._records: dict[int, Record] = {}
         self._batch = self._draws = 0
-        self._chosen: set[int] = set()  # in this batch
+        self._chosen: set[int] = set()  # in this batch, or still under way
 
-    def begin(self) -> None:
-        """Begins a batch: what was chosen in the one before may be chosen again."""
+    def begin(self, under_way: Sequence[int] = ()) -> None:
+        """Begins a batch: what was chosen in the one before may be chosen again, unless it is still under way."""
         self._batch += 1
-        self._chosen = set()
+        self._chosen = set(under_way)
 
     def take(self, count: int) -> list[int]:
         """Chooses prompts that this batch does not have yet. Deferred and solved ones come only when no others are left,

@@ -7,7 +7,7 @@ give. Knows nothing of engines and trainers; they say when a completion is finis
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -57,22 +57,32 @@ class EarlyGrading:
         self.grader = grader
         self.time = GradingTime()
         self._started: dict[int, _InGrading] = {}
+        self._expected: Sequence[int] | None = None
 
     def start(self, position: int, sample: Sample) -> None:
         """Starts grading the completion at `position` of the batch that `score_batch` will ask for."""
         self._started[position] = self._submit(sample)
 
+    def expect(self, positions: Sequence[int]) -> None:
+        """Says where the completions of the next batch were started; those elsewhere are kept for a later one."""
+        self._expected = positions
+
     def score_batch(self, samples: Iterable[Sample], /) -> list[ScoredSample]:
-        """Scores of a whole batch, in order. A completion that was not started, or started as another, is graded now.
+        """Scores of a whole batch, in order. A completion that was not started, or started as another, is graded now. Without
+        `expect` they were started at 0, 1, …, and all others are forgotten.
 
         Raises:
             ScoringError: grading has broken down.
         """
         asked_at = time.monotonic()
-        started, self._started = self._started, {}
+        samples = list(samples)
+        expected, self._expected = self._expected, None
+        started = [self._started.pop(position, None) for position in expected or range(len(samples))]
+        if expected is None:
+            self._started = {}
         batch = [
-            early if (early := started.get(position)) and _is_same(early.sample, sample) else self._submit(sample)
-            for position, sample in enumerate(samples)
+            early if early and _is_same(early.sample, sample) else self._submit(sample)
+            for early, sample in zip(started, samples, strict=True)
         ]
         scored = [item.future.result() for item in batch]
         now = time.monotonic()

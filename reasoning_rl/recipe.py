@@ -184,6 +184,11 @@ class Sampling(Section):
     """1: the batch of the next step is sampled while this step updates, so by the policy of one step before; the loss
     corrects for it token by token (docs/adr/0008-one-step-off.md). Needs `grpo.vllm_importance_sampling_mode` `token_truncate`
     or `token_mask`. Gains where sampling and update do not compete for the same cores."""
+    extra_groups: int = Field(default=0, ge=0)
+    """So many groups more than a step trains on, at most as many again, are kept under way: sampling stops once a batch of groups
+    is complete, and the rest goes on in the next step, by the weights of then (docs/adr/0010-carry-over.md). Nothing is dropped, no
+    group waits longer than 2 steps, and the loss corrects token by token. In one process, with neither `refill_rounds` nor
+    `staleness`; needs the same mode as `staleness`."""
 
 
 class Eval(Section):

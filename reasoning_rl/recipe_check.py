@@ -40,6 +40,17 @@ _TRAINER_OWNED = {
 
 _NOT_YET = "not supported until it has been run on a GPU"
 
+#: Keys of `grpo.generation_kwargs` that hang on the tokens of a request so far, which vLLM does not know of one that goes on.
+_FORGOTTEN = (
+    "bad_words",
+    "frequency_penalty",
+    "presence_penalty",
+    "repetition_detection",
+    "stop",
+    "structured_outputs",
+    "thinking_token_budget",
+)
+
 #: Section -> key that we set ourselves -> where to say it instead.
 OWNED: dict[str, dict[str, str]] = {
     "sft": _TRAINER_OWNED | {"dataset_text_field": "data.<name>.completion"},
@@ -86,7 +97,7 @@ def check(file: RecipeFile) -> list[str]:
     problems = [
         *_upstream_problems(file),
         *_launch_problems(file),
-        *_staleness_problems(file),
+        *_older_policy_problems(file),
         *_source_problems(file),
         *_reward_problems(file),
     ]
@@ -149,24 +160,29 @@ def _launch_problems(file: RecipeFile) -> Iterator[str]:
     if found.problem:
         yield file.problem(("launch", "config_file") if launch.config_file else ("launch",), found.problem)
     yield from _batch_problems(file, found.number)
+    yield from _extra_groups_problems(file, found.number)
+
+
+def _batch_of(section: dict[str, Any], num_processes: int) -> tuple[int, int]:
+    """Completions of a generation batch and of a group; TRL's defaults: 8 per device, 1 accumulation step, groups of 8."""
+
+    def number(key: str, default: int) -> int:
+        value = section.get(key)
+        return value if isinstance(value, int) and not isinstance(value, bool) else default
+
+    accumulation = number("gradient_accumulation_steps", 1)
+    per_step = number("per_device_train_batch_size", 8) * num_processes
+    batch = number("generation_batch_size", per_step * number("steps_per_generation", accumulation))
+    return batch, number("num_generations", 8)
 
 
 def _batch_problems(file: RecipeFile, num_processes: int) -> Iterator[str]:
-    """The generation batch must hold whole groups; TRL's defaults: 8 per device, 1 accumulation step, groups of 8."""
+    """The generation batch must hold whole groups."""
     recipe = file.recipe
     for index, stage in enumerate(recipe.stages):
         if stage.kind != "grpo":
             continue
-        section = recipe.section_of(stage)
-
-        def number(key: str, default: int, section: dict[str, Any] = section) -> int:
-            value = section.get(key)
-            return value if isinstance(value, int) and not isinstance(value, bool) else default
-
-        accumulation = number("gradient_accumulation_steps", 1)
-        per_step = number("per_device_train_batch_size", 8) * num_processes
-        batch = number("generation_batch_size", per_step * number("steps_per_generation", accumulation))
-        group = number("num_generations", 8)
+        batch, group = _batch_of(recipe.section_of(stage), num_processes)
         key: KeyPath = ("stages", index, "args", "num_generations")
         if "num_generations" not in stage.args:
             key = ("grpo", "num_generations" if "num_generations" in recipe.grpo else "per_device_train_batch_size")
@@ -180,12 +196,58 @@ def _batch_problems(file: RecipeFile, num_processes: int) -> Iterator[str]:
             )
 
 
-def _staleness_problems(file: RecipeFile) -> Iterator[str]:
-    """Sampling one step ahead needs a correction token by token, and batches that are one optimizer step each."""
-    recipe = file.recipe
-    one_step = "a batch has to be one optimizer step, so that its policy is one step old"
+def _extra_groups_problems(file: RecipeFile, num_processes: int) -> Iterator[str]:
+    """Carrying groups over works in one process, alone, for as many groups as a step has, with requests that can be taken up
+    again."""
+    recipe, sampling = file.recipe, file.recipe.sampling
+    key: KeyPath = ("sampling", "extra_groups")
+    found = f"found {sampling.extra_groups}"
+    if not sampling.extra_groups or all(stage.kind != "grpo" for stage in recipe.stages):
+        return
+    for name, value in (("refill_rounds", sampling.refill_rounds), ("staleness", sampling.staleness)):
+        if value:
+            yield file.problem(
+                key, f"{found} with sampling.{name} {value}, expected one of the two; set the other to 0"
+            )
+    if num_processes > 1:
+        yield file.problem(
+            key,
+            f"{found} with {num_processes} processes, expected 0: groups are carried over within one process; remove the key, or "
+            "run one process",
+        )
     for index, stage in enumerate(recipe.stages):
-        if stage.kind != "grpo" or not recipe.sampling.staleness:
+        if stage.kind != "grpo":
+            continue
+        section = recipe.section_of(stage)
+        batch, group = _batch_of(section, num_processes)
+        if group > 0 and sampling.extra_groups > batch // group:
+            yield file.problem(
+                key,
+                f"{found}, expected at most {batch // group}, the groups of a step in stage {stage.name}, so that none waits for "
+                "long; lower it or enlarge the batch",
+            )
+        options = section.get("generation_kwargs")
+        names = [name for name in options if name in _FORGOTTEN] if isinstance(options, dict) else []
+        forgotten: list[KeyPath] = [("generation_kwargs", name) for name in names]
+        if section.get("vllm_structured_outputs_regex") is not None:
+            forgotten.append(("vllm_structured_outputs_regex",))
+        for path in forgotten:
+            where: KeyPath = ("stages", index, "args", *path) if path[0] in stage.args else ("grpo", *path)
+            yield file.problem(
+                where,
+                f"cannot be used with sampling.extra_groups {sampling.extra_groups}: where a completion goes on, vLLM has forgotten "
+                "what it counted or matched before; remove one of the two",
+            )
+
+
+def _older_policy_problems(file: RecipeFile) -> Iterator[str]:
+    """Training on tokens of an older policy needs a correction token by token, and batches that are one optimizer step each."""
+    recipe = file.recipe
+    one_step = "a batch has to be one optimizer step, so that it is known how old its policy is"
+    set_to = [(key, getattr(recipe.sampling, key)) for key in ("staleness", "extra_groups")]
+    because = next((f"sampling.{key} {value}" for key, value in set_to if value), None)
+    for index, stage in enumerate(recipe.stages):
+        if stage.kind != "grpo" or not because:
             continue
         section = recipe.section_of(stage)
         accumulation = section.get("gradient_accumulation_steps", 1)
@@ -210,7 +272,7 @@ def _staleness_problems(file: RecipeFile) -> Iterator[str]:
             if value not in allowed:
                 where: KeyPath = ("stages", index, "args", key) if key in stage.args else ("grpo", key)
                 named = " or ".join("no such key" if item is None else str(item) for item in allowed)
-                yield file.problem(where, f"found {value} with sampling.staleness 1, expected {named}: {why}")
+                yield file.problem(where, f"found {value} with {because}, expected {named}: {why}")
 
 
 def _source_problems(file: RecipeFile) -> Iterator[str]:

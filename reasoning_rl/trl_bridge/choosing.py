@@ -85,7 +85,7 @@ class ChoosingTrainer(ReasoningTrainer):
     def _make_order(self, args: GRPOConfig) -> PromptOrder:
         assert isinstance(self.train_dataset, Sized)
         num_prompts = len(self.train_dataset)
-        refuse_too_few(num_prompts, self._num_groups)
+        refuse_too_few(num_prompts, self._num_groups + self.sampling.extra_groups)
         if self.sampling.curriculum:
             return PassRates(num_prompts, self.sampling.curriculum, args.seed)
         return DataOrder(num_prompts, self._num_groups, shuffle=bool(self.shuffle_dataset), seed=args.seed)
@@ -141,9 +141,12 @@ class ChoosingTrainer(ReasoningTrainer):
         if self.sampling.staleness:
             ages = [self.state.global_step - item.policy for group in trained for item in group.rollouts]
             figures["sampling/staleness"] = sum(ages) / len(ages)
+        self._log_choice(figures)
+        return trained, dropped
+
+    def _log_choice(self, figures: Mapping[str, float]) -> None:
         for name, value in {**figures, **self.account.metrics(), **self.order.metrics()}.items():
             self._metrics["train"][name].append(value)
-        return trained, dropped
 
     def _sample_and_score(self, prompts: Sequence[int], ahead: Ahead | None) -> list[Group]:
         """A group for each prompt, of what was sampled `ahead` if anything was."""

@@ -1,8 +1,8 @@
 """The rollout engine: one vLLM per process, started once per run and shared by all of its stages.
 
-`Engine` starts, feeds and asks vLLM; `EngineGeneration` is the face it shows to TRL's GRPOTrainer. Weights always go
-through vLLM's reload, which works where TRL's in-place `load_weights` does not: vLLM's CPU build packs linear layers and
-empties their parameters (docs/adr/0003-weight-sync.md).
+Starts, feeds and asks vLLM; the face that it shows to TRL's GRPOTrainer is `generation`. Weights always go through vLLM's
+reload, which works where TRL's in-place `load_weights` does not: vLLM's CPU build packs linear layers and empties their
+parameters (docs/adr/0003-weight-sync.md).
 """
 
 from __future__ import annotations
@@ -12,26 +12,23 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator, PartialState
+from accelerate import PartialState
 from safetensors import safe_open
 from torch import nn
-from trl.generation.vllm_generation import VLLMGeneration
 from trl.import_utils import is_vllm_available
 
 from reasoning_rl.errors import EngineError
 from reasoning_rl.recipe import Recipe
 from reasoning_rl.trl_bridge import lora_layers
-from reasoning_rl.trl_bridge.ahead import Beside, Stopped
+from reasoning_rl.trl_bridge.ahead import Stopped
 from reasoning_rl.trl_bridge.precision import prefers_float32
-from reasoning_rl.trl_bridge.streaming import RolloutStream
-from reasoning_rl.trl_bridge.weights import merged_tensors
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +43,9 @@ _CHATTERING = (
 
 #: Gets the position of a completion in its batch and its token ids, as soon as it is finished.
 OnFinished = Callable[[int, list[int]], None]
+
+#: Gets the position of a request and what vLLM says of it after a step of the engine.
+OnOutput = Callable[[int, Any], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +209,32 @@ class Engine:
             raise
         return [outputs[position] for position in range(len(request_ids))]
 
+    def run_until(
+        self, requests: Sequence[tuple[list[int], Any]], on_output: OnOutput, has_enough: Callable[[], bool]
+    ) -> None:
+        """Samples single completions until all are finished or `has_enough`; the others leave the engine unfinished.
+
+        Args:
+            requests: prompt and sampling parameters of each; their `output_kind` decides what is handed on.
+        """
+        from vllm.inputs import tokens_input
+
+        engine = self.llm.llm_engine
+        with self._use:
+            positions = {str(next(self.llm.request_counter)): position for position in range(len(requests))}
+            try:
+                # LLM.enqueue would have only finished requests handed on, whatever the parameters say.
+                for name, (prompt, parameters) in zip(positions, requests, strict=True):
+                    engine.add_request(name, tokens_input(prompt), parameters)
+                while engine.has_unfinished_requests() and not has_enough():
+                    for output in engine.step():
+                        on_output(positions[output.request_id], output)
+            except BaseException:
+                with suppress(Exception):  # as in _run
+                    engine.abort_request(list(positions))
+                raise
+            engine.abort_request(list(positions))
+
     def score(self, prompts: Sequence[list[int]], completions: Sequence[list[int]]) -> list[list[float]]:
         """The engine's log-probs of given completions, each token given all before it; for tests of the weight sync."""
         from vllm import SamplingParams
@@ -224,118 +250,6 @@ class Engine:
             steps = output.prompt_logprobs[len(prompt) :]
             scores.append([step[token].logprob for step, token in zip(steps, completion, strict=True)])  # pyright: ignore
         return scores
-
-
-class EngineGeneration(VLLMGeneration):
-    """TRL's generation backend on an engine that is already running.
-
-    Overrides where the engine comes from, how weights are named and how they are pushed; sampling is TRL's own.
-    `seconds` collects the time of the current step by phase: `rollout` is what the trainer waits for sampling, `sampling` (only
-    where some is done ahead) what all of it takes. With a `stream`, completions are handed on one by one.
-    A batch may be sampled ahead: `begin` starts it in a thread, the next `generate` gives it, and a sync waits for it.
-    """
-
-    stream: RolloutStream | None = None
-    ahead: Beside[tuple[Any, ...]] | None = None
-
-    def __init__(self, engine: Engine, model: nn.Module, accelerator: Accelerator, **kwargs: Any) -> None:
-        self.engine = engine
-        self.seconds = {"sync": 0.0, "rollout": 0.0}
-        self.pushes_layers = True
-        self._targets: list[lora_layers.Target] = []
-        self._reload = -1
-        super().__init__(model=model, accelerator=accelerator, mode="colocate", **kwargs)  # pyright: ignore
-
-    def _init_vllm(self) -> None:
-        self.llm = self.engine.llm
-        self._llm_weights_sleeping = False
-
-    def _iter_named_params(self) -> Generator[tuple[str, torch.Tensor], None, None]:
-        if self._dist.is_fsdp:
-            yield from super()._iter_named_params()
-        else:
-            yield from merged_tensors(self.model, self._dist)
-
-    def sync_weights(self) -> None:
-        """Everything the first time, and whenever another has loaded weights since; otherwise what the adapter changes.
-        What is sampled ahead is finished first, with the weights that it began with."""
-        self.wait()
-        if self._targets and self._reload == self.engine.num_reloads:
-            self.seconds["sync"] += self.engine.push_layers(self._targets)
-            return
-        planned = self.engine.plan_layers(self.model) if self.pushes_layers else "it is switched off"
-        targets = [] if isinstance(planned, str) else planned
-        with lora_layers.compared(targets) as same:
-            self.seconds["sync"] += self.engine.load_weights(self._iter_named_params())
-        self._targets, self._reload = targets if len(same) == len(targets) else [], self.engine.num_reloads
-        if not self._targets:
-            logger.debug("every weight is reloaded: %s", planned if isinstance(planned, str) else "another layout")
-
-    def begin(self, prompts: Sequence[list[int]], num_generations: int) -> None:
-        """Starts sampling in a thread, with the weights that were pushed last."""
-        assert self.ahead is None and self.engine.can_stream
-
-        def sample(stop: threading.Event) -> tuple[Any, ...]:
-            return self._sample(stop, prompts=prompts, images=None, num_generations=num_generations)
-
-        self.ahead = Beside(sample)
-
-    def wait(self) -> float:
-        """Returns when nothing is being sampled ahead any more: the seconds that this took."""
-        start = time.perf_counter()
-        if self.ahead:
-            self.ahead.wait()
-        return time.perf_counter() - start
-
-    def drop(self) -> None:
-        """Stops what is sampled ahead, if anything is; its requests leave the engine."""
-        if self.ahead:
-            self.ahead.stop()
-            self.ahead = None
-
-    def generate(self, *args: Any, **kwargs: Any) -> tuple:
-        """Samples now, or gives what was sampled ahead: it is for the caller to have begun these very prompts."""
-        if self.ahead:
-            result = self.ahead.result()
-            self.seconds["sampling"] += self.ahead.seconds
-            self.ahead = None
-            return result
-        start = time.perf_counter()
-        try:
-            return self._sample(None, *args, **kwargs)
-        finally:
-            for phase in self.seconds.keys() - {"sync"}:  # here the trainer waits for all of the sampling
-                self.seconds[phase] += time.perf_counter() - start
-
-    def _sample(self, stop: threading.Event | None, *args: Any, **kwargs: Any) -> tuple:
-        if self.stream:
-            self.stream.start()
-            self.llm = OneByOne(self.engine, self.stream.hand_on, stop)
-        else:
-            self.llm = OneByOne(self.engine, _ignore, stop) if stop else self.engine.llm
-        return super().generate(*args, **kwargs)
-
-    def take_seconds(self) -> dict[str, float]:
-        """The seconds since the last call, by phase."""
-        taken, self.seconds = self.seconds, dict.fromkeys(self.seconds, 0.0)
-        return taken
-
-
-@dataclass(frozen=True, slots=True)
-class OneByOne:
-    """What TRL's generation backend takes for vLLM: answers like `LLM.generate` and hands finished completions on."""
-
-    engine: Engine
-    on_finished: OnFinished
-    stop: threading.Event | None = None
-
-    def generate(self, prompts: Sequence[Any], sampling_params: Any, use_tqdm: bool) -> list[Any]:
-        """See `Engine.run`."""
-        return self.engine.run(prompts, sampling_params, self.on_finished, self.stop)
-
-
-def _ignore(position: int, token_ids: list[int]) -> None:
-    """A finished completion that nobody grades yet."""
 
 
 @contextmanager

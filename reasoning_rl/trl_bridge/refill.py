@@ -33,7 +33,7 @@ class Rollout:
     completion: Any
     sample: Sample
     scored: ScoredSample
-    policy: int = 0  # number of the optimizer step whose weights sampled it
+    policy: int = 0  # number of the optimizer step whose weights sampled it; of carried-over ones see `carry.Draft`
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +56,10 @@ class Group:
 
 
 class PromptOrder(Protocol):
-    """Says which prompts come next. A batch begins with `begin` and takes one or several times."""
+    """Says which prompts come next. A batch begins with `begin`, which hears what is under way from before, and takes one or
+    several times."""
 
-    def begin(self) -> None: ...
+    def begin(self, under_way: Sequence[int] = ()) -> None: ...
     def take(self, count: int) -> list[int]: ...
     def visit(self, prompt: int, passed: int, scored: int) -> None: ...
     def metrics(self) -> dict[str, float]: ...
@@ -81,7 +82,7 @@ class DataOrder:
         self._taken = 0
         self._prompts = self._endless()
 
-    def begin(self) -> None:
+    def begin(self, under_way: Sequence[int] = ()) -> None:
         """Nothing to do."""
 
     def take(self, count: int) -> list[int]:
@@ -121,7 +122,8 @@ class DataOrder:
 @dataclass(slots=True)
 class Account:
     """Prompts since the beginning of the stage: `sampled = trained + dropped + discarded`. Dropped are groups that were not
-    chosen, discarded those of batches sampled ahead that were too old when their turn came."""
+    chosen; discarded those of batches sampled ahead that were too old when their turn came, and those that were under way when
+    training ended. A group counts once it is trained on, dropped or discarded."""
 
     sampled: int = 0
     trained: int = 0

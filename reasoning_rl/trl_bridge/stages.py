@@ -34,6 +34,7 @@ from reasoning_rl.run_dir import RunDir, StageDir, append_jsonl, write_json
 from reasoning_rl.scoring import ScoredSample
 from reasoning_rl.trl_bridge.args import grpo_config, lora_config, sft_config
 from reasoning_rl.trl_bridge.callbacks import Metrics, NothingLeft, SaveOnInterrupt, StopBeforeFirst
+from reasoning_rl.trl_bridge.carrying import CarryingTrainer
 from reasoning_rl.trl_bridge.choosing import ChoosingTrainer
 from reasoning_rl.trl_bridge.engine import Engine
 from reasoning_rl.trl_bridge.lm_head import use_cpu_lm_head
@@ -112,11 +113,7 @@ def run_grpo(given: StageInput) -> dict[str, Any]:
     args = grpo_config(
         given.recipe, given.stage, given.folder.checkpoints
     )  # first: it tells ZeRO-3 how to load the policy
-    sampling = given.recipe.sampling
-    choosing = {"sampling": sampling, "accuracy": given.recipe.accuracy_reward}
-    chooses = bool(sampling.refill_rounds or sampling.curriculum or sampling.staleness)
-    make: Callable[..., ReasoningTrainer] = partial(ChoosingTrainer, **choosing) if chooses else ReasoningTrainer
-    trainer = make(
+    trainer = _make_trainer(given.recipe)(
         engine=engine,
         reward=given.combined_reward(),
         on_rollouts=write,
@@ -128,6 +125,16 @@ def run_grpo(given: StageInput) -> dict[str, Any]:
         peft_config=lora_config(given.recipe, given.stage),
     )
     return _train(given, trainer)
+
+
+def _make_trainer(recipe: Recipe) -> Callable[..., ReasoningTrainer]:
+    sampling = recipe.sampling
+    choosing = {"sampling": sampling, "accuracy": recipe.accuracy_reward}
+    if sampling.extra_groups:
+        return partial(CarryingTrainer, **choosing)
+    if sampling.refill_rounds or sampling.curriculum or sampling.staleness:
+        return partial(ChoosingTrainer, **choosing)
+    return ReasoningTrainer
 
 
 def run_eval(given: StageInput) -> dict[str, Any]:

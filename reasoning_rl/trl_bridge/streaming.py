@@ -7,7 +7,7 @@ Owns what this needs to know of a rollout: its rows, and how TRL will read the t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
@@ -30,12 +30,12 @@ class RolloutStream:
         assert reward.early
         self.reward, self.tokenizer = reward, tokenizer
         self.on_sampled: OnSampled | None = None
-        self._rows: Sequence[dict[str, Any]] = ()
+        self._rows: Sequence[dict[str, Any]] | Mapping[int, dict[str, Any]] = ()
         self._started_at = 0.0
         self._num_completions = self._num_tokens = 0
 
-    def expect(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Says to which rows, one per completion, the completions of the next rollout belong."""
+    def expect(self, rows: Sequence[dict[str, Any]] | Mapping[int, dict[str, Any]]) -> None:
+        """Says to which rows, one per completion and by its position, the completions of the next rollout belong."""
         self._rows = rows
 
     def start(self) -> None:

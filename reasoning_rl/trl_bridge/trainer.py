@@ -21,8 +21,9 @@ from trl import GRPOConfig, GRPOTrainer
 from reasoning_rl.recipe import Savings
 from reasoning_rl.trl_bridge import savings as exact
 from reasoning_rl.trl_bridge import void_rows
-from reasoning_rl.trl_bridge.engine import Engine, EngineGeneration
+from reasoning_rl.trl_bridge.engine import Engine
 from reasoning_rl.trl_bridge.frozen_weights import keep_casts
+from reasoning_rl.trl_bridge.generation import EngineGeneration
 from reasoning_rl.trl_bridge.packing import IGNORED, can_pack, pack
 from reasoning_rl.trl_bridge.reward_func import CombinedReward, ledger_row
 from reasoning_rl.trl_bridge.streaming import RolloutStream, obstacle

@@ -20,6 +20,7 @@ from reasoning_rl.grading import Grader
 from reasoning_rl.plugins import FunctionReward
 from reasoning_rl.recipe import Recipe, Sampling
 from reasoning_rl.scoring import RewardSet, WeightedReward
+from reasoning_rl.trl_bridge.carrying import CarryingTrainer
 from reasoning_rl.trl_bridge.choosing import ChoosingTrainer
 from reasoning_rl.trl_bridge.engine import Engine
 from reasoning_rl.trl_bridge.reward_func import CombinedReward
@@ -91,6 +92,20 @@ def running(tiny_policy: Path, start_engine: Callable[..., Engine]) -> Engine:
 
 
 @pytest.fixture
+def grader(recipe_tree: Callable[..., dict[str, Any]]) -> Iterator[Grader]:
+    """Processes that grade completions as they are sampled."""
+    recipe = Recipe.model_validate(
+        recipe_tree(
+            rewards={"right": {"use": f"{Path(__file__).parent}/streamed_rewards.py:by_text"}},
+            eval={"accuracy": "right", "max_completion_length": 8},
+            scoring={"num_workers": 1, "timeout_s": 60.0},
+        )
+    )
+    with Grader(RewardSet.from_recipe(recipe), recipe.scoring) as running:
+        yield running
+
+
+@pytest.fixture
 def make_trainer(
     tiny_policy: Path, running: Engine, recipe_tree: Callable[..., Any], tmp_path: Path
 ) -> Callable[..., ReasoningTrainer]:
@@ -110,14 +125,16 @@ def make_trainer(
         scorer = reward
         if not isinstance(scorer, Grader):
             scorer = RewardSet((WeightedReward("right", FunctionReward(scorer, {}), 1.0),))
-        common = {"max_completion_length": 12, "learning_rate": 1e-3}
+        common = {"num_generations": 4, "max_completion_length": 12, "learning_rate": 1e-3}
         config = GRPOConfig(
             output_dir=str(tmp_path / "checkpoints"), use_cpu=True, bf16=False, report_to="none", seed=7,
-            per_device_train_batch_size=16, num_generations=4, gradient_checkpointing=False, remove_unused_columns=False,
-            disable_tqdm=True, logging_steps=1, **{**common, **args},
+            per_device_train_batch_size=16, gradient_checkpointing=False, remove_unused_columns=False, disable_tqdm=True,
+            logging_steps=1, **{**common, **args},
         )  # fmt: skip
         choosing = {"sampling": Sampling.model_validate(sampling), "accuracy": "right"} if sampling else {}
         cls: Any = ChoosingTrainer if sampling else ReasoningTrainer
+        if "extra_groups" in (sampling or {}):
+            cls = CarryingTrainer
         return cls(
             engine=running,
             reward=CombinedReward(scorer, recipe, frozenset({tokenizer.eos_token_id})),

@@ -9,21 +9,19 @@ from __future__ import annotations
 import json
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from decoupled import Steps, assert_decoupled, logprobs_of, staleness
 from test_choosing import by_text, even_rows, odd_rows_only
-from test_streaming import REWARDS
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from reasoning_rl.api import Sample
 from reasoning_rl.errors import EngineError
 from reasoning_rl.grading import Grader
-from reasoning_rl.recipe import Recipe
-from reasoning_rl.scoring import RewardSet
 from reasoning_rl.trl_bridge.ahead import Stopped
 from reasoning_rl.trl_bridge.callbacks import SaveOnInterrupt
 from reasoning_rl.trl_bridge.choosing import STATE_KEY, ChoosingTrainer
@@ -35,50 +33,6 @@ pytestmark = pytest.mark.engine
 Make = Callable[..., ReasoningTrainer]
 AHEAD = {"staleness": 1}
 TOKEN_RATIO = {"vllm_importance_sampling_mode": "token_truncate"}
-
-
-class Steps(TrainerCallback):
-    """What each step found: the policy, its batch, and the gradient that it took."""
-
-    def __init__(self, trainer: ReasoningTrainer) -> None:
-        self.policies: list[dict[str, torch.Tensor]] = []
-        self.batches: list[dict[str, Any]] = []
-        self.gradients: list[dict[str, torch.Tensor]] = []
-        compute_loss = trainer._compute_loss
-        trainer._compute_loss = lambda model, inputs: compute_loss(model, self._note(inputs))  # pyright: ignore
-        trainer.add_callback(self)
-
-    def _note(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        self.batches.append(dict(inputs))
-        return inputs
-
-    def on_step_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        self.policies.append({name: value.clone() for name, value in kwargs["model"].state_dict().items()})
-
-    def on_pre_optimizer_step(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        self.gradients.append({name: p.grad.clone() for name, p in kwargs["model"].named_parameters()})
-
-
-def staleness(trainer: ReasoningTrainer) -> list[float]:
-    return [row["sampling/staleness"] for row in trainer.state.log_history if "sampling/staleness" in row]
-
-
-@pytest.fixture
-def grader(recipe_tree: Callable[..., dict[str, Any]]) -> Iterator[Grader]:
-    """Processes that grade completions as they are sampled."""
-    recipe = Recipe.model_validate(
-        recipe_tree(
-            rewards={"right": {"use": f"{REWARDS}:by_text"}},
-            eval={"accuracy": "right", "max_completion_length": 8},
-            scoring={"num_workers": 1, "timeout_s": 60.0},
-        )
-    )
-    with Grader(RewardSet.from_recipe(recipe), recipe.scoring) as running:
-        yield running
 
 
 @pytest.mark.parametrize(
@@ -116,8 +70,6 @@ def test_with_learning_rate_zero_the_batches_are_those_of_sampling_in_turn(
 
 
 def test_the_gradient_is_that_of_the_decoupled_objective(make_trainer: Make) -> None:
-    """Per token of a policy π, sampled by the policy of the step before: -min(π/π' · ρ·A, clip(π/π') · ρ·A) with
-    ρ = min(π'/behaviour, 3) and π' = π, both held fixed, over the tokens of the batch."""
     trainer = make_trainer(
         by_text, AHEAD, max_steps=2, save_strategy="no", max_grad_norm=0.0, learning_rate=0.01, lr_scheduler_type="constant",
         **TOKEN_RATIO,
@@ -127,37 +79,13 @@ def test_the_gradient_is_that_of_the_decoupled_objective(make_trainer: Make) -> 
     assert staleness(trainer) == [0.0, 1.0]
     batch, model = steps.batches[1], trainer.model
     assert model is not None
-    ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
-    mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
-    num_tokens = batch["completion_ids"].size(1)
-
-    def logprobs_of(policy: dict[str, torch.Tensor]) -> torch.Tensor:
-        model.load_state_dict(policy)
-        positions = (mask.cumsum(1) - 1).clamp(min=0)
-        logits = model(input_ids=ids, attention_mask=mask, position_ids=positions).logits[:, :-1].float()
-        chosen = logits.log_softmax(-1).gather(-1, ids[:, 1:, None])[..., 0]
-        return chosen[:, -num_tokens:]
-
     is_token = batch["completion_mask"].bool()
     behaviour = batch["sampling_per_token_logps"]
     with torch.no_grad():
-        before, proximal = logprobs_of(steps.policies[0]), logprobs_of(steps.policies[1])
+        before, proximal = [logprobs_of(policy, model, batch) for policy in steps.policies]
     torch.testing.assert_close(behaviour[is_token], before[is_token], rtol=0, atol=1e-4)  # of the step before
     assert (behaviour - proximal)[is_token].abs().max() > 0.1
-    correction = (proximal - behaviour).exp().clamp(max=3.0)
-    assert (correction[is_token] == 3.0).any() or (correction[is_token] > 1.1).any()
-    model.zero_grad()
-    ratio = (logprobs_of(steps.policies[1]) - proximal).exp()
-    advantage = batch["advantages"][:, None]
-    objective = torch.min(ratio * advantage, ratio.clamp(0.8, 1.2) * advantage) * correction
-    (-(objective * is_token).sum() / is_token.sum()).backward()
-    norm = torch.stack([g.norm() for g in steps.gradients[1].values()]).norm()
-    assert norm > 1e-4
-    for name, parameter in model.named_parameters():
-        assert parameter.grad is not None
-        torch.testing.assert_close(
-            steps.gradients[1][name], parameter.grad, rtol=1e-5, atol=float(1e-5 * norm), msg=name
-        )
+    assert_decoupled(steps.gradients[1], steps.policies[1], model, batch)
 
 
 class InterruptAfter(SaveOnInterrupt):

@@ -34,6 +34,11 @@ def test_generation_backend() -> None:
     assert "self.state.global_step != self._last_loaded_step" in source
     colocate = inspect.getsource(VLLMGeneration.generate)
     assert "self.llm.generate(" in colocate
+    assert parameters(grpo_trainer.GRPOTrainer._generate_single_turn) == [
+        "self", "prompt_ids", "images", "multimodal_fields", "num_generations", "has_tool_images",
+    ]  # fmt: skip
+    whole = inspect.getsource(grpo_trainer.GRPOTrainer._generate)
+    assert "completion_ids, logprobs = self._generate_single_turn(" in whole
 
 
 def test_step_methods() -> None:
@@ -83,6 +88,7 @@ def test_requests_one_by_one() -> None:
     )
     assert "sampling_params" in parameters(LLM.enqueue)
     assert parameters(LLMEngine.abort_request) == ["self", "request_ids", "internal"]
+    assert parameters(LLMEngine.add_request)[:4] == ["self", "request_id", "prompt", "params"]
     source = inspect.getsource(offline_utils)
     assert "request_id = str(next(self.request_counter))" in source  # consecutive numbers, in the order of the prompts
     assert "while self.llm_engine.has_unfinished_requests():" in source

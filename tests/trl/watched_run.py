@@ -23,7 +23,8 @@ def watch() -> None:
     from trl.distributed import DistributedBackend
 
     from reasoning_rl.trl_bridge import stages
-    from reasoning_rl.trl_bridge.engine import Engine, EngineGeneration
+    from reasoning_rl.trl_bridge.engine import Engine
+    from reasoning_rl.trl_bridge.generation import EngineGeneration
     from reasoning_rl.trl_bridge.weights import merged_tensors, unwrapped
 
     file = Path(os.environ["WATCH_FOLDER"]) / f"rank_{os.environ.get('RANK', '0')}.jsonl"

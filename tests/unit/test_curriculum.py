@@ -49,6 +49,15 @@ def test_hopeless_waits_so_many_batches() -> None:
     assert standings == [Standing.OPEN, *[Standing.DEFERRED] * 3, Standing.OPEN]
 
 
+def test_what_is_under_way_is_not_chosen_again() -> None:
+    rates = memory(6)
+    for _ in range(20):
+        rates.begin([1, 4])
+        assert sorted(rates.take(2) + rates.take(2)) == [0, 2, 3, 5]
+    rates.begin()
+    assert sorted(rates.take(6)) == [0, 1, 2, 3, 4, 5]
+
+
 def test_order_of_last_resort() -> None:
     rates = memory(4, defer_batches=9)
     rates.begin()

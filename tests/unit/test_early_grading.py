@@ -77,6 +77,21 @@ def test_what_was_not_started_is_graded_when_asked_for(echo: EarlyGrading) -> No
     assert texts(echo, samples) == ["a", "b", "c"]
 
 
+def test_what_was_started_for_a_later_batch_is_kept(tmp_path: Path) -> None:
+    count = tmp_path / "count"
+    with grader_of("keyed") as grader:
+        early = EarlyGrading(grader)
+        samples = [sample(f"word{i}", count=str(count)) for i in range(5)]
+        for number in (4, 0, 3, 1):
+            early.start(number, samples[number])
+        for batch in ([3, 0], [1, 2, 4]):  # the one that was not started is graded now
+            early.expect(batch)
+            scored = early.score_batch([samples[number] for number in batch])
+            assert [item.scores["keyed"].detail["first"] for item in scored] == [f"word{number}" for number in batch]
+        stats = grader.stats()
+        assert (stats["scores"], stats["hits"] + stats["joined"]) == (5, 0)  # nothing was graded twice
+
+
 def test_what_was_started_as_something_else_is_not_used(echo: EarlyGrading) -> None:
     asked = [sample("a"), sample("b"), sample("c")]
     echo.start(0, sample("something else"))

@@ -237,6 +237,69 @@ def test_one_step_ahead(
     assert problems(grpo=grpo, stages=stages) == []
 
 
+CARRIES = {"per_device_train_batch_size": 8, "num_generations": 4, "vllm_importance_sampling_mode": "token_mask"}
+
+
+@pytest.mark.parametrize(
+    ("sampling", "grpo", "launch", "expected"),
+    [
+        ({}, {}, {}, []),
+        ({}, {"gradient_accumulation_steps": 2, "generation_kwargs": {"stop_token_ids": [1]}}, {}, []),
+        (
+            {},
+            {"vllm_importance_sampling_mode": "sequence_mask", "num_iterations": 2},
+            {},
+            [
+                "grpo.vllm_importance_sampling_mode: found sequence_mask with sampling.extra_groups 2, expected token_truncate",
+                "grpo.num_iterations: found 2 with sampling.extra_groups 2, expected 1: a batch has to be one optimizer step",
+            ],
+        ),
+        (
+            {"refill_rounds": 3},
+            {},
+            {},
+            [
+                "sampling.extra_groups: found 2 with sampling.refill_rounds 3, expected one of the two; set the other to 0"
+            ],
+        ),
+        (
+            {"staleness": 1},
+            {},
+            {},
+            ["sampling.extra_groups: found 2 with sampling.staleness 1, expected one of the two"],
+        ),
+        ({}, {}, {"num_processes": 2}, ["sampling.extra_groups: found 2 with 2 processes, expected 0"]),
+        (
+            {"extra_groups": 3},
+            {},
+            {},
+            ["sampling.extra_groups: found 3, expected at most 2, the groups of a step in stage g"],
+        ),
+        (
+            {},
+            {"generation_kwargs": {"stop": "\n", "top_k": 5}, "vllm_structured_outputs_regex": "a+"},
+            {},
+            [
+                "grpo.generation_kwargs.stop: cannot be used with sampling.extra_groups 2",
+                "grpo.vllm_structured_outputs_regex: cannot be used with sampling.extra_groups 2",
+            ],
+        ),
+    ],
+    ids=["alone", "allowed", "objective", "refill", "staleness", "processes", "too-many", "requests"],
+)
+def test_extra_groups(
+    problems: Callable[..., list[str]],
+    sampling: dict[str, Any],
+    grpo: dict[str, Any],
+    launch: dict[str, Any],
+    expected: list[str],
+) -> None:
+    sections = {"grpo": CARRIES | grpo, "launch": launch}
+    found = problems(stages=[GRPO], sampling={"extra_groups": 2} | sampling, **sections)
+    assert len(found) == len(expected) and all(part in text for part, text in zip(expected, found, strict=True)), found
+    assert problems(stages=[SFT], sampling={"extra_groups": 2} | sampling, **sections) == []
+
+
 def test_batch_does_not_matter_without_grpo(problems: Callable[..., list[str]]) -> None:
     assert problems(grpo={"num_generations": 3}, stages=[SFT, EVAL]) == []
 
