@@ -168,7 +168,6 @@ def recipe_of(args: argparse.Namespace) -> Recipe:
             "eval": {"accuracy": "sleep", "max_completion_length": args.max_tokens},
             "stages": [{"name": "eval", "kind": "eval"}],
             "vllm": {
-                "dtype": "bfloat16",
                 "max_model_len": 256,
                 "max_num_seqs": args.max_num_seqs,
                 "enforce_eager": True,
