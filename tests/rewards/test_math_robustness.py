@@ -88,11 +88,12 @@ def test_after_the_attacks_all_is_as_before() -> None:
 
     attacks = load("math_attacks")
     with grading(1) as (grader, _):
-        cost(seed=1)  # fills caches
-        usual = cost(seed=2)
+        cost(seed=1)  # imports sympy
+        usual = min(cost(seed=2), cost(seed=3))
         for row in attacks:
             starved, start = tree_queued_s(os.getpid()), time.monotonic()
             grader.submit(make_sample(row["response"], {"answer": row["gold"]}, question="")).result(timeout=60)
             waited = time.monotonic() - start - (tree_queued_s(os.getpid()) - starved)
             assert waited < 3, row["id"]
-        assert cost(seed=3) < 1.5 * usual + 0.1
+        # The smaller of two: an attack may have had the grader replaced, and the new one imports sympy within the first.
+        assert min(cost(seed=4), cost(seed=5)) < 1.5 * usual + 0.1
