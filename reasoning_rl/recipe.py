@@ -158,6 +158,8 @@ class Savings(Section):
     push_layers: bool = True
     """With LoRA on a CPU and `vllm.enforce_eager`: set the layers of the engine that the adapter changes, instead of
     reloading every weight at each step."""
+    cpu_sampler: bool = True
+    """On a CPU: draw tokens by two uniform variates each instead of one exponential variate per entry of the vocabulary."""
     whole_groups: bool = True
     """With several micro-batches to an optimiser step: completions of a prompt into the same one, idle rows last, so that
     small micro-batches (less memory) save as much. Not for `bnpo`, whose loss depends on the micro-batches."""

@@ -28,6 +28,7 @@ from reasoning_rl.errors import EngineError
 from reasoning_rl.recipe import Recipe
 from reasoning_rl.trl_bridge import lora_layers
 from reasoning_rl.trl_bridge.ahead import Stopped
+from reasoning_rl.trl_bridge.cpu_sampler import use_cpu_sampler
 from reasoning_rl.trl_bridge.precision import prefers_float32
 
 logger = logging.getLogger(__name__)
@@ -78,7 +79,7 @@ class Engine:
             "seed": recipe.run.seed + state.process_index,
             "distributed_executor_backend": "external_launcher",
             "logprobs_mode": "processed_logprobs",
-            **({"dtype": "float32"} if prefers_float32() else {}),
+            **_cpu_arguments(),
             **recipe.vllm,
         }
         start = time.perf_counter()
@@ -87,6 +88,8 @@ class Engine:
                 self.llm = LLM(**arguments)
         except (ValueError, RuntimeError, TypeError) as error:
             raise EngineError(f"vllm: the engine does not start with {recipe.vllm}: {error}") from error
+        if recipe.savings.cpu_sampler:
+            use_cpu_sampler(self._runner)
         #: Whether requests can be followed one by one; not where several processes share an engine's step.
         self.can_stream: bool = self.llm.llm_engine.vllm_config.parallel_config.world_size == 1
         #: Names of the weights that every sync must bring; of a hub id they are known from the first sync on.
@@ -101,6 +104,11 @@ class Engine:
             "vLLM engine started in %.0f s (context %d tokens)", time.perf_counter() - start, self.max_model_len
         )
 
+    @property
+    def _runner(self) -> Any:
+        """vLLM's model runner: it has the weights and the sampler."""
+        return self.llm.llm_engine.model_executor.driver_worker.model_runner  # pyright: ignore
+
     def close(self) -> None:
         """Shuts vLLM down, in the order that its process groups need."""
         self.llm.llm_engine.engine_core.shutdown()
@@ -112,7 +120,7 @@ class Engine:
             EngineError: a weight of the engine received no tensor, so that it would go on sampling a stale policy.
         """
         start = time.perf_counter()
-        runner: Any = self.llm.llm_engine.model_executor.driver_worker.model_runner  # pyright: ignore
+        runner = self._runner
         sent: set[str] = set()
         with self._use:
             self.num_reloads += 1
@@ -138,8 +146,7 @@ class Engine:
 
     def plan_layers(self, policy: nn.Module) -> list[lora_layers.Target] | str:
         """See `lora_layers.plan`."""
-        runner: Any = self.llm.llm_engine.model_executor.driver_worker.model_runner  # pyright: ignore
-        return lora_layers.plan(policy, runner.get_model(), bool(self.llm.llm_engine.model_config.enforce_eager))
+        return lora_layers.plan(policy, self._runner.get_model(), bool(self.llm.llm_engine.model_config.enforce_eager))
 
     def load_folder(self, folder: Path) -> float:
         """Replaces the engine's weights by those of a saved policy."""
@@ -250,6 +257,14 @@ class Engine:
             steps = output.prompt_logprobs[len(prompt) :]
             scores.append([step[token].logprob for step, token in zip(steps, completion, strict=True)])  # pyright: ignore
         return scores
+
+
+def _cpu_arguments() -> dict[str, Any]:
+    """Engine arguments that vLLM's defaults leave slow on a CPU (docs/install.md, docs/performance.md)."""
+    if torch.accelerator.is_available():
+        return {}
+    blocks = {"block_size": 32}  # the least; only whole blocks of common beginnings are computed once
+    return {**blocks, "dtype": "float32"} if prefers_float32() else blocks
 
 
 @contextmanager

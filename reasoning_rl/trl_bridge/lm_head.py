@@ -19,7 +19,7 @@ MAX_LOGITS_MB = 1024
 #: Vocabulary columns per tile where TRL's tiles are used on a CPU.
 CPU_CHUNK_SIZE = 4096
 #: Rows that the element-wise passes take at once, so that they stay in the caches.
-_BLOCK_ROWS = 32
+_BLOCK_ROWS = 8
 
 _OUTPUTS = {"log_probs", "entropy", "is_top1"}
 

@@ -37,7 +37,7 @@ def start_engine() -> Iterator[Callable[..., Engine]]:
     """Starts engines and shuts the last one down before the next: one at a time per process."""
     running: list[Engine] = []
 
-    def start(folder: Path | str, **vllm: Any) -> Engine:
+    def start(folder: Path | str, savings: dict[str, bool] | None = None, **vllm: Any) -> Engine:
         while running:
             running.pop().close()
         recipe = Recipe.model_validate(
@@ -49,6 +49,7 @@ def start_engine() -> Iterator[Callable[..., Engine]]:
                 "eval": {"accuracy": "correct", "max_completion_length": 8},
                 "stages": [{"name": "eval", "kind": "eval"}],
                 "vllm": {**ENGINE, **vllm},
+                "savings": savings or {},
             }
         )
         running.append(Engine(str(folder), recipe))
