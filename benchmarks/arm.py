@@ -28,7 +28,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainerCa
 from trl import GRPOConfig, GRPOTrainer
 from trl.generation import vllm_generation
 
-from reasoning_rl.trl_bridge.allocator import keep_freed_memory
 from reasoning_rl.trl_bridge.precision import prefers_float32
 
 ON_GPU = torch.cuda.is_available()
@@ -332,5 +331,4 @@ def _release_memory() -> None:
 
 
 if __name__ == "__main__":
-    keep_freed_memory()
     run(Job.load(Path(sys.argv[1])))

@@ -83,12 +83,10 @@ def run(file: RecipeFile) -> None:
     from accelerate import PartialState
 
     from reasoning_rl.trl_bridge import args, policy, precision
-    from reasoning_rl.trl_bridge.allocator import keep_freed_memory
     from reasoning_rl.trl_bridge.engine import Engine
     from reasoning_rl.trl_bridge.preflight import refuse_what_would_be_cut
     from reasoning_rl.trl_bridge.stages import RUNNERS, Interrupted, StageInput
 
-    keep_freed_memory()
     args.build_all(recipe, run_dir.root)
     if sentence := precision.describe(recipe):
         logger.warning(sentence)

@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 # Modules of vLLM that warn at every start or sync of what is meant so; load_weights does its own, stricter check.
 _CHATTERING = (
     "config.vllm",
+    "model_executor.layers.indexer_topk",
     "model_executor.model_loader.reload.layerwise",
     "platforms.cpu",
     "utils.torch_utils",
@@ -69,8 +70,8 @@ class Engine:
         assert is_vllm_available()
         from vllm import LLM
 
-        for name in _CHATTERING:  # after the import, which sets all levels of vLLM anew
-            logging.getLogger(f"vllm.{name}").setLevel(logging.ERROR)
+        for name in _CHATTERING:  # a filter, because vLLM may set the levels of its loggers anew at any time
+            logging.getLogger(f"vllm.{name}").addFilter(_is_error)
         state = PartialState()
         arguments: dict[str, Any] = {
             "model": folder,
@@ -257,6 +258,10 @@ class Engine:
             steps = output.prompt_logprobs[len(prompt) :]
             scores.append([step[token].logprob for step, token in zip(steps, completion, strict=True)])  # pyright: ignore
         return scores
+
+
+def _is_error(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.ERROR
 
 
 def _cpu_arguments() -> dict[str, Any]:

@@ -133,3 +133,17 @@ def test_missing_weights_are_an_error(
     tensors = [(name, tensor) for name, tensor in merged_tensors(model, backend) if "layers.1.mlp" not in name]
     with pytest.raises(EngineError, match=r"layers\.1\.mlp"):
         engine.load_weights(iter(tensors))
+
+
+def test_syncs_stay_silent_after_vllm_sets_up_its_loggers_anew(
+    tiny_policy: Path, start_engine: Callable[..., Engine], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """vLLM warns at each sync that layers without weights failed to load theirs."""
+    from vllm import logger as vllm_logger
+
+    engine = start_engine(tiny_policy)
+    vllm_logger._configure_vllm_root_logger()
+    capfd.readouterr()
+    engine.load_folder(tiny_policy)
+    output = capfd.readouterr()
+    assert "Failed to load weights" not in output.out + output.err
