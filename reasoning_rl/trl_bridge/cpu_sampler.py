@@ -23,8 +23,10 @@ def use_cpu_sampler(runner: Any) -> bool:
     from vllm.platforms import current_platform
     from vllm.v1.sample.ops.topk_topp_sampler import apply_top_k_top_p
 
+    if not current_platform.is_cpu():
+        return False
     sampler = runner.sampler.topk_topp_sampler
-    if not current_platform.is_cpu() or sampler.logprobs_mode != "processed_logprobs" or sampler.use_fp64_gumbel:
+    if sampler.logprobs_mode != "processed_logprobs" or sampler.use_fp64_gumbel:
         return False
     original = sampler.forward
 
