@@ -79,8 +79,7 @@ class TestInTheEngine:
 
     @staticmethod
     def is_ours(engine: Engine) -> bool:
-        runner: Any = engine.llm.llm_engine.model_executor.driver_worker.model_runner  # pyright: ignore
-        return runner.sampler.topk_topp_sampler.forward.__module__ == use_cpu_sampler.__module__
+        return engine._runner.sampler.topk_topp_sampler.forward.__module__ == use_cpu_sampler.__module__
 
     def test_log_probs_are_those_of_scoring(self, engine: Engine) -> None:
         prompts = [[5, 6, 7], [100, 200, 300, 400]]
