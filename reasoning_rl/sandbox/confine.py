@@ -9,6 +9,7 @@ from __future__ import annotations
 import array
 import ctypes
 import os
+import random
 import resource
 import signal
 import socket
@@ -25,6 +26,7 @@ _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_KEEPCAPS, _PR_SET_NO_NEW_PRIVS = 1,
 _CAP_DAC_READ_SEARCH = 2
 _CAPSET = 126
 _LIBC = ctypes.CDLL(None, use_errno=True)
+_FORK = ctypes.PyDLL(None, use_errno=True).fork  # keeps the interpreter's lock
 #: Set by the zygote and inherited. It needs none of them itself.
 _SHARED_LIMITS = (
     (resource.RLIMIT_CORE, 0),
@@ -34,6 +36,20 @@ _SHARED_LIMITS = (
 )
 _OWN_LIMITS = (resource.RLIMIT_CPU, resource.RLIMIT_AS, resource.RLIMIT_DATA, resource.RLIMIT_FSIZE)
 _NUM_FDS = 64
+
+
+def fork() -> int:
+    """`os.fork` without what modules have registered for afterwards, for a process with a single thread.
+
+    That mends locks of threads which the child has not got, and wrote to as many pages, each copied, as all else that the
+    child does before a small program: 0.5 of 3.2 ms. Here no other thread is there to hold a lock. What `random`
+    registers, a seed of the child's own, `Confinement.enter` sees to.
+    """
+    pid = _FORK()
+    if pid < 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
+    return pid
 
 
 class Confinement:
@@ -81,6 +97,7 @@ class Confinement:
                     os.fchmod(fd, 0o622)  # pipes of root: `open("/dev/stdout", "w")` works for the other user too
                 _drop_uid(FIRST_UID + slot)
             listener = [seccomp.install()] if self.has_seccomp else []
+            random.seed()
             start = program.prepare(request["mode"], request["options"])
             setup.sendmsg(
                 [b"R"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", listener))] if listener else []

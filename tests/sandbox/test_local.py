@@ -78,6 +78,11 @@ def test_limits_are_checked(limit: str) -> None:
         Limits(**{limit: 0})
 
 
+def test_each_program_draws_its_own_random_numbers(sandbox: LocalSandbox) -> None:
+    draws = {sandbox.run("import random\nprint(random.random())", "").stdout for _ in range(5)}
+    assert len(draws) == 5
+
+
 def test_same_order_of_sets_every_time(sandbox: LocalSandbox) -> None:
     assert len({sandbox.run("print(list({'a', 'b', 'c', 'd', 'e'}))").stdout for _ in range(5)}) == 1
 
