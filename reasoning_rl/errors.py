@@ -57,5 +57,9 @@ class EngineError(ReasoningRLError, RuntimeError):
     """The rollout engine failed, or disagrees with the trainer about the weights."""
 
 
+class DivergenceError(ReasoningRLError, ArithmeticError):
+    """Training has led to numbers that are none: a loss or log-probs that are NaN or infinite. Nothing of it was saved since."""
+
+
 class SandboxError(ReasoningRLError, RuntimeError):
     """No sandbox can be had on this machine as asked for, or it was closed. Nothing was run."""

@@ -18,7 +18,7 @@ import traceback
 import types
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TextIO
 
 from reasoning_rl.sandbox import binary, codec
 from reasoning_rl.sandbox.codec import Handle
@@ -31,17 +31,31 @@ BUILTIN_ERRORS = {
 _SEQUENCES = (range, deque, type({}.keys()), type({}.values()), type({}.items()))
 #: Returned iterators are cut here rather than running for ever.
 _MAX_ITEMS = 1_000_000
+_STREAMS: tuple[TextIO, TextIO, TextIO]
+
+
+def open_streams() -> None:
+    """In the zygote: opens the standard streams of the children, over files of the kinds that these will have there."""
+    global _STREAMS
+    own = [os.dup(fd) for fd in range(3)]
+    stdin = os.memfd_create("stdin")
+    reading, writing = os.pipe()
+    for number, fd in enumerate((stdin, writing, writing)):
+        os.dup2(fd, number)
+    _STREAMS = (open(0, encoding="utf-8", errors="surrogateescape"), _writer(1), _writer(2))  # noqa: SIM115
+    for number, fd in enumerate(own):
+        os.dup2(fd, number)
+    for fd in (*own, stdin, reading, writing):
+        os.close(fd)
 
 
 def prepare(mode: str, options: dict[str, Any]) -> Callable[[], None]:
-    """Reads the source and sets up the streams; what it returns runs the source and never returns."""
+    """Reads the source and puts the streams in place; what it returns runs the source and never returns."""
     if mode == "binary":
         return binary.prepare(_SOURCE_FD, options)
     with open(_SOURCE_FD, "rb") as file:
         source = file.read()
-    sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", errors="surrogateescape")  # noqa: SIM115
-    sys.stdout = sys.__stdout__ = _writer(1)
-    sys.stderr = sys.__stderr__ = _writer(2)
+    sys.stdin, sys.stdout, sys.stderr = sys.__stdin__, sys.__stdout__, sys.__stderr__ = _STREAMS
     sys.argv = ["program.py"]
     if mode == "grader":
         from reasoning_rl.sandbox import grader

@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from reasoning_rl.sandbox import confine, seccomp
+from reasoning_rl.sandbox import confine, program, seccomp
 
 #: A child that has been there for this much longer than its wall limit, mostly queueing for a core, is given up.
 OVERLOAD_FACTOR, OVERLOAD_S = 10, 30.0
@@ -77,6 +77,7 @@ class Zygote:
         confine.begin()
         for name in settings["preload"]:
             __import__(name)
+        program.open_streams()
         self.free = list(range(settings["slots"]))
         for slot in self.free:
             self.make_scratch(slot)

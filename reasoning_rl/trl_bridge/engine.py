@@ -29,6 +29,7 @@ from reasoning_rl.recipe import Recipe
 from reasoning_rl.trl_bridge import lora_layers
 from reasoning_rl.trl_bridge.ahead import Stopped
 from reasoning_rl.trl_bridge.cpu_sampler import use_cpu_sampler
+from reasoning_rl.trl_bridge.divergence import check_logprobs
 from reasoning_rl.trl_bridge.precision import prefers_float32
 
 logger = logging.getLogger(__name__)
@@ -191,6 +192,7 @@ class Engine:
 
         Raises:
             Stopped: `stop` was set.
+            DivergenceError: the policy gives log-probs that are not finite.
         """
         with self._use:
             return self._run(requests, parameters, on_finished, stop)
@@ -209,6 +211,7 @@ class Engine:
                 for output in engine.step():
                     if output.finished:
                         position = int(output.request_id) - first
+                        check_logprobs(output.outputs[0])  # pyright: ignore
                         outputs[position] = output
                         on_finished(position, list(output.outputs[0].token_ids))  # pyright: ignore
         except BaseException:
@@ -236,6 +239,8 @@ class Engine:
                     engine.add_request(name, tokens_input(prompt), parameters)
                 while engine.has_unfinished_requests() and not has_enough():
                     for output in engine.step():
+                        if output.finished:
+                            check_logprobs(output.outputs[0])  # pyright: ignore
                         on_output(positions[output.request_id], output)
             except BaseException:
                 with suppress(Exception):  # as in _run

@@ -13,6 +13,7 @@ from typing import Any, cast
 import torch
 from trl import SFTConfig, SFTTrainer
 
+from reasoning_rl.trl_bridge.divergence import check_loss
 from reasoning_rl.trl_bridge.packing import can_pack, pack
 from reasoning_rl.trl_bridge.weights import unwrapped
 
@@ -58,6 +59,7 @@ class PackedSFTTrainer(SFTTrainer):
         num_tokens = inputs.pop(_NUM_TOKENS, None)
         seen = self._total_train_tokens
         loss = super().compute_loss(model, inputs, *args, **kwargs)
+        check_loss(loss, self)
         if num_tokens is not None and self.model.training:  # pyright: ignore
             # TRL counts the ones of the attention mask, which is a square here.
             total = cast(torch.Tensor, self.accelerator.reduce(num_tokens, reduction="sum"))

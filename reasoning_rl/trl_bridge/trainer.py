@@ -21,6 +21,7 @@ from trl import GRPOConfig, GRPOTrainer
 from reasoning_rl.recipe import Savings
 from reasoning_rl.trl_bridge import savings as exact
 from reasoning_rl.trl_bridge import void_rows
+from reasoning_rl.trl_bridge.divergence import check_loss
 from reasoning_rl.trl_bridge.engine import Engine
 from reasoning_rl.trl_bridge.frozen_weights import keep_casts
 from reasoning_rl.trl_bridge.generation import EngineGeneration
@@ -177,7 +178,9 @@ class ReasoningTrainer(GRPOTrainer):
         self.meter.add_trained(kept, only_useful=self._skips_idle_rows)
         needs_ratio = self.vllm_importance_sampling_correction and "importance_sampling_ratio" not in kept
         self._without_ratio = kept if needs_ratio else None
-        return super()._compute_loss(model, kept) * scale
+        loss = super()._compute_loss(model, kept) * scale
+        check_loss(loss, self)
+        return loss
 
     def _get_per_token_logps_and_entropies(
         self, model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, logits_to_keep: int, **kwargs: Any
