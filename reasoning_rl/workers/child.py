@@ -1,8 +1,8 @@
 """What runs in a grading process: a warden, and below it the process that imports and calls the rewards.
 
 The warden outlives nothing: when the host closes the socket or dies, or the grader ends, it kills every descendant of the
-grader, daemons and process groups of their own included (it is their subreaper), and goes. It runs no reward code, so no
-input can stop it. The grader serves one sample at a time; the host decides about time, the kernel about memory.
+grader, daemons and process groups of their own included (it is their subreaper), removes their temporary files, and goes.
+It runs no reward code, so no input can stop it. The grader serves one sample at a time; the host decides about time, the kernel about memory.
 """
 
 from __future__ import annotations
@@ -11,13 +11,16 @@ import ctypes
 import os
 import pickle
 import select
+import shutil
 import signal
 import socket
 import struct
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 
 from reasoning_rl.workers.proc import descendants
 
@@ -33,6 +36,7 @@ def main(socket_fd: int, host_pid: int) -> None:
     """Runs the warden, which forks the grader before either has imported anything."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     warden = os.getpid()
+    temporary = _temporary_folder()
     grader = os.fork()
     if grader == 0:
         code = 1
@@ -46,7 +50,22 @@ def main(socket_fd: int, host_pid: int) -> None:
             traceback.print_exc()
         finally:
             os._exit(code)
-    os._exit(_watch(grader, host_pid, socket_fd))
+    code = _watch(grader, host_pid, socket_fd)
+    if temporary is not None:
+        shutil.rmtree(temporary, ignore_errors=True)
+    os._exit(code)
+
+
+def _temporary_folder() -> str | None:
+    """A folder for the temporary files of the grader, which is killed before it can remove them; `None` where there is no
+    place for one."""
+    try:
+        folder = tempfile.mkdtemp(prefix="reasoning-rl-grading-")
+    except OSError:
+        return None
+    Path(folder).chmod(0o711)  # a sandbox below the reward passes through it as another user
+    os.environ["TMPDIR"] = tempfile.tempdir = folder
+    return folder
 
 
 def serve(host: socket.socket) -> None:

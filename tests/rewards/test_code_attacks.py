@@ -227,7 +227,10 @@ def test_two_hundred_runs_leave_nothing(
     tests = program.columns()[fixture]
 
     def counts() -> tuple[int, int, int]:
-        return len(list(Path("/proc/self/fd").iterdir())), processes(), len(list(tmp_path.iterdir()))
+        left = [
+            path for path in tmp_path.iterdir() if not path.name.startswith("reasoning-rl-sandbox-")
+        ]  # of a new jail
+        return len(list(Path("/proc/self/fd").iterdir())), processes(), len(left)
 
     def resident_mb() -> int:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20
@@ -238,6 +241,7 @@ def test_two_hundred_runs_leave_nothing(
     for _ in range(200):
         assert program.verdict(tests, tier) == "AC"
     assert counts() == before
+    assert len(list(tmp_path.iterdir())) <= 2  # one for each jail
     assert resident_mb() - memory <= 20
 
 
