@@ -81,19 +81,20 @@ def samples(count: int, seed: int) -> list[Sample]:
 def test_after_the_attacks_all_is_as_before() -> None:
     """No wait of more than 3 s for an attack, and the next 1,000 grades cost what 1,000 cost before."""
 
-    def cost(seed: int) -> float:
+    def cost(seed: int, count: int = 1000) -> float:
         before = cpu_s(os.getpid()) or 0.0
-        assert all(item.total is not None for item in grader.score_batch(samples(1000, seed)))
+        assert all(item.total is not None for item in grader.score_batch(samples(count, seed)))
         return (cpu_s(os.getpid()) or 0.0) - before
 
     attacks = load("math_attacks")
     with grading(1) as (grader, _):
-        cost(seed=1)  # imports sympy
+        cost(seed=1, count=300)  # imports sympy
         usual = min(cost(seed=2), cost(seed=3))
         for row in attacks:
             starved, start = tree_queued_s(os.getpid()), time.monotonic()
             grader.submit(make_sample(row["response"], {"answer": row["gold"]}, question="")).result(timeout=60)
             waited = time.monotonic() - start - (tree_queued_s(os.getpid()) - starved)
             assert waited < 3, row["id"]
-        # The smaller of two: an attack may have had the grader replaced, and the new one imports sympy within the first.
-        assert min(cost(seed=4), cost(seed=5)) < 1.5 * usual + 0.1
+        # The least of three, for a new grader imports sympy again: one comes after an attack that had it replaced, or else
+        # after 5,000 samples, within the third.
+        assert min(cost(seed=seed) for seed in (4, 5, 6)) < 1.5 * usual + 0.1
