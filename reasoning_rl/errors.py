@@ -58,7 +58,7 @@ class EngineError(ReasoningRLError, RuntimeError):
 
 
 class DivergenceError(ReasoningRLError, ArithmeticError):
-    """Training has led to numbers that are none: a loss or log-probs that are NaN or infinite. Nothing of it was saved since."""
+    """Training has led to numbers that are none: a loss or log-probs that are NaN or infinite."""
 
 
 class SandboxError(ReasoningRLError, RuntimeError):

@@ -2,7 +2,8 @@
 
 The warden outlives nothing: when the host closes the socket or dies, or the grader ends, it kills every descendant of the
 grader, daemons and process groups of their own included (it is their subreaper), removes their temporary files, and goes.
-It runs no reward code, so no input can stop it. The grader serves one sample at a time; the host decides about time, the kernel about memory.
+It runs no reward code, so no input can stop it. The grader serves one sample at a time; the host decides about time, the
+kernel about memory.
 """
 
 from __future__ import annotations
