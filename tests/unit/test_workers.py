@@ -163,17 +163,6 @@ def test_finished_scores_survive_a_kill() -> None:
         assert scored.seconds["act"] >= TIMEOUT_S > scored.seconds["echo"]
 
 
-def test_temporary_files_go_with_their_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    with grader(reward("act")) as pool:
-        score_of(pool, "leave_a_file_and_spin")
-        assert pool.stats()["kills"] == 1
-        assert score_of(pool, "nothing").value == 1.0
-        (folder,) = tmp_path.iterdir()  # of the process that runs now
-        assert list(folder.iterdir()) == []
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_deadlines_are_per_reward() -> None:
     with grader(reward("act", timeout_s=3.0), reward("keyed", timeout_s=None)) as pool:
         assert pool._dispatcher is not None

@@ -1,4 +1,4 @@
-"""Grading processes end with their host, whatever ends it."""
+"""Grading processes end with their host, whatever ends it, and leave nothing behind."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from test_workers import command, grader, reward, sample
+from test_workers import command, grader, reward, sample, score_of
 
 from reasoning_rl.errors import ScoringError
 
@@ -81,3 +81,14 @@ def test_close_with_work_unfinished() -> None:
             future.result(timeout=5)
     pool.close()
     assert isinstance(pool.submit(sample("x")).exception(timeout=5), ScoringError)
+
+
+def test_temporary_files_go_with_their_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with grader(reward("act")) as pool:
+        score_of(pool, "leave_a_file_and_spin")
+        assert pool.stats()["kills"] == 1
+        assert score_of(pool, "nothing").value == 1.0
+        (folder,) = tmp_path.iterdir()  # of the process that runs now
+        assert list(folder.iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
