@@ -28,6 +28,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainerCa
 from trl import GRPOConfig, GRPOTrainer
 from trl.generation import vllm_generation
 
+from reasoning_rl import allocator
 from reasoning_rl.trl_bridge.precision import prefers_float32
 
 ON_GPU = torch.cuda.is_available()
@@ -41,6 +42,9 @@ LOGGED = (
     "reward", "loss", "grad_norm", "frac_reward_zero_std", "useful_group_share", "completions/mean_length",
     "completions/clipped_ratio", "sampling/sampling_logp_difference/mean",
 )  # fmt: skip
+
+
+_TBB_CLEAN_ALL_BUFFERS = 0
 
 
 class Arm(Protocol):
@@ -327,8 +331,12 @@ def _add_to_trainers(make: Callable[[Any], TrainerCallback]) -> None:
 def _release_memory() -> None:
     """Gives freed memory back, so that one case does not stand in the peak of the next."""
     gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)
+    libraries = ctypes.CDLL(None)
+    libraries.malloc_trim(0)
+    if hasattr(libraries, "scalable_allocation_command"):  # oneTBB's allocator is in place
+        libraries.scalable_allocation_command(_TBB_CLEAN_ALL_BUFFERS, None)
 
 
 if __name__ == "__main__":
+    allocator.restart()
     run(Job.load(Path(sys.argv[1])))

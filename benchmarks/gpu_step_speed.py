@@ -1,10 +1,10 @@
 """Steps per hour, update time and memory of a GRPO step on one GPU: stock TRL against this project. Runs unattended.
 
-    python benchmarks/gpu_step_speed.py            # about 4 minutes on an H100
+    python benchmarks/gpu_step_speed.py            # about 5 minutes on an H100
 
 SmolLM2-135M, LoRA r 16, bf16 autocast, 32 prompts × 8 completions of at most 256 tokens a step, one seed, a process per arm,
 one after the other. Arms of `jobs`: A0, stock TRL, whose weight sync works here (only its engine is kept from one case to the
-next); B; P, B with packed micro-batches, which are off on GPUs by default. Each with every micro-batch of BATCHES, so that
+next); B; P, B with packed micro-batches, which are off on GPUs because they are slower there. Each with every micro-batch of BATCHES, so that
 the best of each can be compared. CUDA graphs and compilation as vLLM has them by default. Writes OUT/gpu_step_speed.json
 and .md after every process.
 """
@@ -25,7 +25,7 @@ from jobs import Case, Job, start
 from reasoning_rl.recipe import Model
 from reasoning_rl.trl_bridge.policy import policy_folder
 
-BATCHES = (64, 256)
+BATCHES = (32, 64)  # 256 do not fit in 80 GB
 STEPS = 3
 
 

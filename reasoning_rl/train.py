@@ -20,7 +20,7 @@ from typing import Any
 from rich.console import Console
 from rich.logging import RichHandler
 
-from reasoning_rl import recipe_check
+from reasoning_rl import allocator, recipe_check
 from reasoning_rl.audit import refuse_bad_rewards
 from reasoning_rl.data import load_data
 from reasoning_rl.errors import ReasoningRLError
@@ -193,6 +193,7 @@ def _configure_logging() -> None:
 
 
 if __name__ == "__main__":
+    allocator.restart()
     code = main()
     with contextlib.suppress(Exception):  # leave no process group behind
         import torch.distributed
