@@ -17,8 +17,8 @@ from pathlib import Path
 VARIABLE = "REASONING_RL_ALLOCATOR"
 
 _LIBRARIES = ("libtbbmalloc.so.2", "libtbbmalloc_proxy.so.2")
-#: Tensors up to this size, in bytes, are kept for the next step; huge pages where the kernel has some.
-_SETTINGS = {"TBB_MALLOC_SET_HUGE_SIZE_THRESHOLD": "2000000000", "TBB_MALLOC_USE_HUGE_PAGES": "1"}
+#: Tensors from this size on, in bytes, are kept for the next step, as smaller ones are; huge pages where the kernel has some.
+_SETTINGS = {"TBB_MALLOC_SET_HUGE_SIZE_THRESHOLD": str(8 << 20), "TBB_MALLOC_USE_HUGE_PAGES": "1"}
 
 
 def preload(environment: Mapping[str, str]) -> dict[str, str]:
