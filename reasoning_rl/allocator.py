@@ -2,11 +2,14 @@
 
 glibc keeps large free chunks of all sizes in a few sorted lists and walks them. Under torch, which asks for tensors of many sizes
 and frees them again, the walk was 9 % of all CPU time of an SFT step, with one core waiting for the other (perf; docs/performance.md).
-oneTBB's allocator has bins by size. It can only be put in place when a process starts, hence the restart.
+oneTBB's allocator has bins by size. It can only be put in place when a process starts, hence the restart. What is freed stays
+with it, so that no page is asked for twice, until all in all it holds most of the machine's memory.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import sys
 from collections.abc import Mapping
@@ -19,6 +22,9 @@ VARIABLE = "REASONING_RL_ALLOCATOR"
 _LIBRARIES = ("libtbbmalloc.so.2", "libtbbmalloc_proxy.so.2")
 #: Tensors from this size on, in bytes, are kept for the next step, as smaller ones are; huge pages where the kernel has some.
 _SETTINGS = {"TBB_MALLOC_SET_HUGE_SIZE_THRESHOLD": str(8 << 20), "TBB_MALLOC_USE_HUGE_PAGES": "1"}
+#: Of the memory that is available when a run starts. Above it, what is freed is given back.
+_SHARE = 0.75
+_SET_SOFT_HEAP_LIMIT = 1
 
 
 def preload(environment: Mapping[str, str]) -> dict[str, str]:
@@ -49,5 +55,21 @@ def restart() -> None:
     if os.environ.get(VARIABLE) == "tbb":
         for name in ("LD_PRELOAD", *_SETTINGS, VARIABLE):
             os.environ.pop(name, None)
+        keep_at_most(int(_SHARE * available_bytes() / int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
     elif variables := preload(os.environ):
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **variables, VARIABLE: "tbb"})
+
+
+def keep_at_most(num_bytes: int) -> None:
+    """Gives back what is freed while the process holds more than this. Only with oneTBB's allocator in place."""
+    libraries = ctypes.CDLL(None)
+    libraries.scalable_allocation_mode(_SET_SOFT_HEAP_LIMIT, ctypes.c_ssize_t(num_bytes))
+
+
+def available_bytes() -> int:
+    """Of memory, on this machine and for this container."""
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    found = [int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:")]
+    with contextlib.suppress(OSError, ValueError):  # `max`, or no such file: no limit
+        found.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return min(found)

@@ -26,11 +26,26 @@ def check_loss(loss: Any, trainer: Trainer) -> None:
     """
     loss = loss[0] if isinstance(loss, tuple) else loss
     if not bool(torch.isfinite(loss).all()):
-        raise DivergenceError(
-            f"step {trainer.state.global_step + 1}: the loss is {loss.item()}, expected a finite number; lower "
-            f"learning_rate (found {trainer.args.learning_rate:g}) or max_grad_norm ({trainer.args.max_grad_norm:g}), and "
-            "start the stage anew or from a checkpoint of before"
-        )
+        raise _error("loss", loss.item(), trainer)
+
+
+def check_grad_norm(norm: torch.Tensor | float | None, trainer: Trainer) -> None:
+    """Of the gradients of a step, before the optimiser uses them. Left to the scaler of float16, which skips such steps, and
+    to DeepSpeed where it names no norm (`None`).
+
+    Raises:
+        DivergenceError: it is not finite.
+    """
+    if norm is not None and trainer.accelerator.scaler is None and not math.isfinite(norm):
+        raise _error("norm of the gradients", float(norm), trainer)
+
+
+def _error(what: str, found: float, trainer: Trainer) -> DivergenceError:
+    return DivergenceError(
+        f"step {trainer.state.global_step + 1}: the {what} is {found}, expected a finite number; lower "
+        f"learning_rate (found {trainer.args.learning_rate:g}) or max_grad_norm ({trainer.args.max_grad_norm:g}), and "
+        "start the stage anew or from a checkpoint of before"
+    )
 
 
 def check_logprobs(completion: Any) -> None:

@@ -13,7 +13,7 @@ from typing import Any, cast
 import torch
 from trl import SFTConfig, SFTTrainer
 
-from reasoning_rl.trl_bridge.divergence import check_loss
+from reasoning_rl.trl_bridge.divergence import check_grad_norm, check_loss
 from reasoning_rl.trl_bridge.packing import can_pack, pack
 from reasoning_rl.trl_bridge.weights import unwrapped
 
@@ -66,3 +66,8 @@ class PackedSFTTrainer(SFTTrainer):
             self._total_train_tokens = seen + int(total)
             self._metrics["train"]["num_tokens"] = [self._total_train_tokens]
         return loss
+
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+        norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        check_grad_norm(norm, self)
+        return norm

@@ -21,7 +21,7 @@ from trl import GRPOConfig, GRPOTrainer
 from reasoning_rl.recipe import Savings
 from reasoning_rl.trl_bridge import savings as exact
 from reasoning_rl.trl_bridge import void_rows
-from reasoning_rl.trl_bridge.divergence import check_loss
+from reasoning_rl.trl_bridge.divergence import check_grad_norm, check_loss
 from reasoning_rl.trl_bridge.engine import Engine
 from reasoning_rl.trl_bridge.frozen_weights import keep_casts
 from reasoning_rl.trl_bridge.generation import EngineGeneration
@@ -181,6 +181,11 @@ class ReasoningTrainer(GRPOTrainer):
         loss = super()._compute_loss(model, kept) * scale
         check_loss(loss, self)
         return loss
+
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+        norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        check_grad_norm(norm, self)
+        return norm
 
     def _get_per_token_logps_and_entropies(
         self, model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, logits_to_keep: int, **kwargs: Any

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from reasoning_rl import train
 from reasoning_rl.errors import DivergenceError
 from reasoning_rl.recipe_io import load_recipe
 from reasoning_rl.trl_bridge.engine import Engine
+from reasoning_rl.trl_bridge.sft import PackedSFTTrainer
 
 
 @pytest.fixture
@@ -31,6 +33,22 @@ def test_sft_stops_before_the_update(broken_policy: Path, tiny_recipe: Callable[
     with pytest.raises(
         DivergenceError, match=r"step 1: the loss is nan, expected a finite number; lower learning_rate"
     ):
+        train.run(load_recipe(recipe, []))
+
+
+def test_gradients_that_are_no_numbers_are_not_used(
+    tiny_recipe: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loss is a number: the square root adds 0 to it, and NaN to its gradients."""
+    original = PackedSFTTrainer.compute_loss
+
+    def compute_loss(self: PackedSFTTrainer, model: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
+        total = next(each for each in model.parameters() if each.requires_grad).sum()
+        return original(self, model, *args, **kwargs) + (total - total.detach()).abs().sqrt()
+
+    monkeypatch.setattr(PackedSFTTrainer, "compute_loss", compute_loss)
+    recipe = tiny_recipe(stages=[{"name": "sft", "kind": "sft"}])
+    with pytest.raises(DivergenceError, match=r"step 1: the norm of the gradients is nan, expected a finite number"):
         train.run(load_recipe(recipe, []))
 
 

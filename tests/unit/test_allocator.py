@@ -23,6 +23,21 @@ print(os.getpid(), has(open("/proc/self/maps").read()), has(child), names, sys.a
 """
 
 
+FREEING = """
+import ctypes, sys
+from reasoning_rl import allocator
+allocator.restart()
+if len(sys.argv) > 1: allocator.keep_at_most(int(sys.argv[1]))
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+for size in range(9 << 20, 60 << 20, 1 << 20):
+    block = ctypes.c_void_p(libc.malloc(ctypes.c_size_t(size)))
+    libc.memset(block, 1, ctypes.c_size_t(size))
+    libc.free(block)
+print(next(int(line.split()[1]) >> 10 for line in open("/proc/self/status") if line.startswith("VmRSS")))
+"""
+
+
 def start(*arguments: str, **variables: str) -> list[str]:
     """What the program prints after its process id, which is that of the process that was started."""
     environment = {name: value for name, value in os.environ.items() if name not in ("LD_PRELOAD", allocator.VARIABLE)}
@@ -44,6 +59,18 @@ def tbb() -> None:
 
 def test_restart_puts_it_in_place_for_this_process_only(tbb: None) -> None:
     assert start("a b", "--c") == ["True", "False", "[] ['a b', '--c']"]
+
+
+def test_what_it_keeps_has_a_limit(tbb: None) -> None:
+    def held_mb(*limit: str) -> int:
+        return int(subprocess.run([sys.executable, "-c", FREEING, *limit], capture_output=True, check=True).stdout)
+
+    assert held_mb() > 400
+    assert held_mb(str(100 << 20)) < 200
+
+
+def test_available_memory() -> None:
+    assert 1 << 28 < allocator.available_bytes() < 1 << 46
 
 
 @pytest.mark.parametrize("variables", [{"REASONING_RL_ALLOCATOR": "system"}, {"LD_PRELOAD": "libm.so.6"}])
