@@ -61,9 +61,11 @@ def restart() -> None:
 
 
 def keep_at_most(num_bytes: int) -> None:
-    """Gives back what is freed while the process holds more than this. Only with oneTBB's allocator in place."""
+    """Gives back what is freed while the process holds more than this; nothing where the allocator is not in place, as when
+    the loader could not load it, which it has then said."""
     libraries = ctypes.CDLL(None)
-    libraries.scalable_allocation_mode(_SET_SOFT_HEAP_LIMIT, ctypes.c_ssize_t(num_bytes))
+    if hasattr(libraries, "scalable_allocation_mode"):
+        libraries.scalable_allocation_mode(_SET_SOFT_HEAP_LIMIT, ctypes.c_ssize_t(num_bytes))
 
 
 def available_bytes() -> int:

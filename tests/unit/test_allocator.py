@@ -69,6 +69,10 @@ def test_what_it_keeps_has_a_limit(tbb: None) -> None:
     assert held_mb(str(100 << 20)) < 200
 
 
+def test_a_library_that_cannot_be_loaded_is_done_without(tbb: None) -> None:
+    assert start(LD_PRELOAD="gone.so", REASONING_RL_ALLOCATOR="tbb") == ["False", "False", "[] []"]
+
+
 def test_available_memory() -> None:
     assert 1 << 28 < allocator.available_bytes() < 1 << 46
 
