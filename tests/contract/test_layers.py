@@ -19,6 +19,7 @@ TRAINING_STACK = ["torch", "transformers", "trl", "peft", "accelerate", "vllm", 
 SLIM = [
     "reasoning_rl",
     "reasoning_rl.api",
+    "reasoning_rl.allocator",
     "reasoning_rl.errors",
     "reasoning_rl.recipe",
     "reasoning_rl.recipe_io",
