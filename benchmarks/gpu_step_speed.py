@@ -4,8 +4,8 @@
 
 SmolLM2-135M, LoRA r 16, bf16 autocast, 32 prompts × 8 completions of at most 256 tokens a step, one seed, a process per arm,
 one after the other. Arms of `jobs`: A0, stock TRL, whose weight sync works here (only its engine is kept from one case to the
-next); B; P, B with packed micro-batches, which are off on GPUs because they are slower there. Each with every micro-batch of BATCHES, so that
-the best of each can be compared. CUDA graphs and compilation as vLLM has them by default. Writes OUT/gpu_step_speed.json
+next); B; P, B with packed micro-batches, which are off on GPUs because they are slower there. Each with every micro-batch of
+BATCHES, so that the best of each can be compared. CUDA graphs and compilation as vLLM has them by default. Writes OUT/gpu_step_speed.json
 and .md after every process.
 """
 
