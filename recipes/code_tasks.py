@@ -1,9 +1,10 @@
 """Python functions of one line, such as "returns a plus 3 times b": rows for RL and evaluation, traces for a cold start.
 
-Named in recipes as `code_tasks.py:rows` and `code_tasks.py:trace`. Families of tasks are either trained on or held out;
-what is held out needs the same parts in another way (the smallest number after the largest, the last items after the
-first). Every row is graded by calls with plain data. Its own solution gave the expected values, and its inputs are such
-that no constant, no other task of the same arguments and no number that is off by one passes.
+Named in recipes as `code_tasks.py:rows` and `code_tasks.py:trace`. Families of tasks are shown (in a cold start), trained
+(left to RL, so that it has something to find) or held out. The later ones need the parts of the earlier ones in another
+way, such as the largest number after the sum, and the last items after the first. Every row is graded by calls with plain
+data. Its own solution gave the expected values, and its inputs are such that no constant, no other task of the same
+arguments and no number that is off by one passes.
 """
 
 from __future__ import annotations
@@ -29,26 +30,28 @@ class Family:
 
 
 _PAIR, _LIST, _TEXT = ("a", "b"), ("items",), ("text",)
-TRAINED = (
+SHOWN = (
     Family(_PAIR, "a plus {k} times b", "a + {k} * b"),
+    Family(_PAIR, "the remainder of a divided by {k}", "a % {k}"),
+    Family(_PAIR, "whether a is greater than {k}", "a > {k}"),
+    Family(_PAIR, "the larger one of a and b, plus {k}", "max(a, b) + {k}"),
+    Family(_LIST, "the sum of items plus {k}", "sum(items) + {k}"),
+    Family(_LIST, "the first {k} items", "items[:{k}]"),
+    Family(_LIST, "every item plus {k}", "[x + {k} for x in items]"),
+    Family(_TEXT, "the first {k} characters of text", "text[:{k}]"),
+    Family(_TEXT, "text in upper case, {k} times", "text.upper() * {k}"),
+    Family(_TEXT, "how often the letter {c} is in text", "text.count('{c}')"),
+)
+TRAINED = (
     Family(_PAIR, "{k} times a minus b", "{k} * a - b"),
     Family(_PAIR, "a times b plus {k}", "a * b + {k}"),
     Family(_PAIR, "the square of a minus {k}", "a ** 2 - {k}"),
-    Family(_PAIR, "the remainder of a divided by {k}", "a % {k}"),
     Family(_PAIR, "whether b is divisible by {k}", "b % {k} == 0"),
-    Family(_PAIR, "whether a is greater than {k}", "a > {k}"),
-    Family(_PAIR, "the larger one of a and b, plus {k}", "max(a, b) + {k}"),
     Family(_LIST, "the largest number in items plus {k}", "max(items) + {k}"),
-    Family(_LIST, "the sum of items plus {k}", "sum(items) + {k}"),
-    Family(_LIST, "the first {k} items", "items[:{k}]"),
     Family(_LIST, "items in reverse order, then {k}", "items[::-1] + [{k}]"),
-    Family(_LIST, "every item plus {k}", "[x + {k} for x in items]"),
     Family(_LIST, "the items greater than {k}", "[x for x in items if x > {k}]"),
     Family(_LIST, "how often {k} is in items", "items.count({k})"),
-    Family(_TEXT, "the first {k} characters of text", "text[:{k}]"),
     Family(_TEXT, "text in reverse order, {k} times", "text[::-1] * {k}"),
-    Family(_TEXT, "text in upper case, {k} times", "text.upper() * {k}"),
-    Family(_TEXT, "how often the letter {c} is in text", "text.count('{c}')"),
     Family(_TEXT, "whether text starts with the letter {c}", "text.startswith('{c}')"),
 )
 HELD_OUT = (
@@ -63,9 +66,10 @@ HELD_OUT = (
     Family(_TEXT, "whether text ends with the letter {c}", "text.endswith('{c}')"),
     Family(_TEXT, "text without its first {k} characters", "text[{k}:]"),
 )
+_FAMILIES = {"shown": SHOWN, "trained": TRAINED, "held_out": HELD_OUT}
 
 
-def rows(*, size: int, seed: int, families: Literal["trained", "held_out"] = "trained") -> Iterator[dict[str, Any]]:
+def rows(*, size: int, seed: int, families: Literal["shown", "trained", "held_out"]) -> Iterator[dict[str, Any]]:
     """`size` distinct tasks, each family about as often as any other.
 
     Columns: `prompt`, `entry_point`, `expression`, `solution`, and `tests` (JSON text).
@@ -73,9 +77,9 @@ def rows(*, size: int, seed: int, families: Literal["trained", "held_out"] = "tr
     Raises:
         ValueError: there are not so many tasks, or no such families.
     """
-    chosen = {"trained": TRAINED, "held_out": HELD_OUT}.get(families)
-    if chosen is None:
-        raise ValueError(f"families is {families!r}; it must be 'trained' or 'held_out'")
+    if families not in _FAMILIES:
+        raise ValueError(f"families is {families!r}; it must be one of {', '.join(_FAMILIES)}")
+    chosen = _FAMILIES[families]
     rng = random.Random(seed)
     seen: set[str] = set()
     misses = 0
@@ -120,7 +124,7 @@ def _examples(
     """Arguments and what the expression gives for them; drawn again until they tell it from every wrong one."""
     near = [{**values, key: values[key] + step} for key in ("k", "m") for step in (-1, 1)]
     wrong = {family.expression.format(**changed) for changed in near}
-    wrong |= {other.expression.format(**values) for other in TRAINED + HELD_OUT if other.args == family.args}
+    wrong |= {other.expression.format(**values) for other in SHOWN + TRAINED + HELD_OUT if other.args == family.args}
     function = _function(family, expression)
     others = [_function(family, text) for text in sorted(wrong - {expression})]
     while True:

@@ -43,20 +43,21 @@ def some(size: int, seed: int, families: str) -> list[dict[str, Any]]:
     return list(rows(size=size, seed=seed, families=families))
 
 
-def test_tasks_are_distinct_and_held_out_families_are_others() -> None:
-    trained, held_out = some(400, 2, "trained"), some(120, 3, "held_out")
-    prompts = {row["prompt"] for row in trained + held_out}
-    assert len(prompts) == 520
-    assert not {row["expression"] for row in trained} & {row["expression"] for row in held_out}
-    assert some(20, 2, "trained") == trained[:20]
+def test_tasks_are_distinct_and_no_family_is_in_two_sets() -> None:
+    parts = [some(400, 1, "shown"), some(400, 2, "trained"), some(120, 3, "held_out")]
+    assert len({row["prompt"] for part in parts for row in part}) == 920
+    expressions = [{row["expression"] for row in part} for part in parts]
+    assert sum(map(len, expressions)) == len(set().union(*expressions))
+    assert some(20, 2, "trained") == parts[1][:20]
     with pytest.raises(ValueError, match="too large"):
         some(1_000_000, 1, "held_out")
-    with pytest.raises(ValueError, match="'trained' or 'held_out'"):
+    with pytest.raises(ValueError, match="one of shown, trained, held_out"):
         some(1, 1, "all")
 
 
 def test_expected_values_are_those_of_the_phrase() -> None:
-    found = {row["expression"]: row for row in some(1200, 2, "trained") + some(120, 3, "held_out")}
+    tasks = some(320, 1, "shown") + some(800, 2, "trained") + some(120, 3, "held_out")
+    found = {row["expression"]: row for row in tasks}
     num_checked = 0
     for expression, (args, expected) in BY_HAND.items():
         if row := found.get(expression):
@@ -69,7 +70,7 @@ def test_expected_values_are_those_of_the_phrase() -> None:
     assert num_checked >= 10
 
 
-@pytest.mark.parametrize("families", ["trained", "held_out"])
+@pytest.mark.parametrize("families", ["shown", "trained", "held_out"])
 def test_no_constant_passes(families: str) -> None:
     for row in some(120, 5, families):
         expected = [test["expected"] for test in json.loads(row["tests"])]
@@ -82,7 +83,7 @@ def recipe() -> Recipe:
 
 def test_traces_get_full_marks_and_the_traces_of_other_tasks_none() -> None:
     rewards = RewardSet.from_recipe(recipe())
-    some_rows = some(10, 4, "trained") + some(5, 4, "held_out")
+    some_rows = some(10, 4, "shown") + some(10, 4, "trained") + some(5, 4, "held_out")
     texts = [trace(row) for row in some_rows]
     for position, row in enumerate(some_rows):
         name = row["entry_point"]
