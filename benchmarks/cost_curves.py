@@ -8,8 +8,8 @@ micro-batches of at most 8 rows and about 2048 tokens for both arms. A1: the pas
 backward, on padded rows with TRL's head. B: forward and backward, packed, with the CPU head, without `savings.keep_casts`, as
 both share the model. The floor: multiply-adds
 that no exact method saves (each token once, the head at completion tokens, one forward and one backward pass for inputs,
-attention itself left out) at the speed of a plain matrix product of this machine. Writes OUT/cost_curves.json, .md and
-.svg. Nothing else may run meanwhile.
+attention itself left out) at the speed of a plain matrix product of this machine. Both have the trainer's allocator, as in
+step_speed.py. Writes OUT/cost_curves.json, .md and .svg. Nothing else may run meanwhile.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from trl.trainer import utils
 from update import HEAD
 
+from reasoning_rl import allocator
 from reasoning_rl.recipe import Model
 from reasoning_rl.trl_bridge.lm_head import use_cpu_lm_head
 from reasoning_rl.trl_bridge.packing import IGNORED, pack
@@ -119,6 +120,7 @@ def matmul_flops_per_s(config: Any) -> float:
 
 def main() -> None:
     given = _arguments()
+    allocator.restart()
     folder = policy_folder(Model(source=given.model))
     base: PreTrainedModel = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     utils.add_fused_lm_head(base, outputs=("log_probs", "entropy"))
