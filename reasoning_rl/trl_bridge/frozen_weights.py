@@ -31,10 +31,17 @@ def keep_casts(model: nn.Module, dtype: torch.dtype) -> int:
     head = unwrapped(model).get_output_embeddings()
     layers = [layer for layer in layers if layer is not head]
     for layer in layers:
-        layer.forward = partial(_forward, layer, layer.weight.detach().to(dtype))  # pyright: ignore[reportAttributeAccessIssue]
+        layer.kept_cast = layer.weight.detach().to(dtype)  # pyright: ignore[reportAttributeAccessIssue]
+        layer.forward = partial(_forward, layer)  # pyright: ignore[reportAttributeAccessIssue]
     return len(layers)
 
 
-def _forward(layer: nn.Linear, cast: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
-    is_cast = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == cast.dtype
-    return functional.linear(hidden, cast if is_cast else layer.weight, layer.bias)
+def weight_in(layer: nn.Linear, dtype: torch.dtype) -> torch.Tensor:
+    """The weight of a layer in `dtype`: the cast that is kept, where there is one."""
+    kept = getattr(layer, "kept_cast", None)
+    return kept if kept is not None and kept.dtype == dtype else layer.weight.to(dtype)
+
+
+def _forward(layer: nn.Linear, hidden: torch.Tensor) -> torch.Tensor:
+    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else layer.weight.dtype
+    return functional.linear(hidden, weight_in(layer, dtype), layer.bias)

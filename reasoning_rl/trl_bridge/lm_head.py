@@ -66,7 +66,7 @@ class CpuLogProb:
             )
         wants_entropy, wants_top1 = "entropy" in outputs, "is_top1" in outputs
         logprobs, entropy, is_top1 = _KeptLogits.apply(  # pyright: ignore[reportGeneralTypeIssues]
-            hidden, weight, targets, logit_scale / temperature, dtype
+            hidden, weight, targets, logit_scale / temperature, dtype, wants_top1
         )
         return logprobs, entropy if wants_entropy else None, None, None, is_top1 if wants_top1 else None
 
@@ -82,18 +82,20 @@ class _KeptLogits(torch.autograd.Function):
         targets: torch.Tensor,  # (N,)
         scale: float,
         dtype: torch.dtype,
+        wants_top1: bool,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         ctx.set_materialize_grads(False)  # an entropy that is only logged has no gradient
         inputs = hidden.to(dtype)
         logits = inputs @ weight.to(dtype).t()  # (N, V)
         num_rows = logits.size(0)
         log_z, logprobs, entropy = (torch.empty(num_rows) for _ in range(3))
-        is_top1 = torch.empty(num_rows, dtype=torch.bool)
+        is_top1 = torch.zeros(num_rows, dtype=torch.bool)
         for rows in _blocks(num_rows):
             z = logits[rows].to(torch.float32, copy=True).mul_(scale)
             log_z[rows] = z.logsumexp(-1)
             logprobs[rows] = z.gather(-1, targets[rows, None]).squeeze(-1) - log_z[rows]
-            is_top1[rows] = z.argmax(-1) == targets[rows]
+            if wants_top1:
+                is_top1[rows] = z.argmax(-1) == targets[rows]
             log_p = z.sub_(log_z[rows, None])
             entropy[rows] = -log_p.exp().mul_(log_p).sum(-1)
         ctx.save_for_backward(inputs, weight, targets, log_z, entropy)
@@ -104,7 +106,7 @@ class _KeptLogits(torch.autograd.Function):
     @staticmethod
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, grad_logprobs: torch.Tensor | None, grad_entropy: torch.Tensor | None, _: None
-    ) -> tuple[torch.Tensor | None, torch.Tensor | None, None, None, None]:
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None, None, None, None, None]:
         inputs, weight, targets, log_z, entropy = ctx.saved_tensors
         gradient, ctx.logits = ctx.logits, None  # overwritten below, so that a second backward pass has nothing to read
         if gradient is None:
@@ -123,7 +125,7 @@ class _KeptLogits(torch.autograd.Function):
         with utils.maybe_gather_lm_head_ctx(weight):  # ZeRO-3 has taken it apart since the forward pass
             d_hidden = (gradient @ weight.to(ctx.dtype)).to(ctx.hidden_dtype) if wants_hidden else None
         d_weight = (gradient.t() @ inputs).to(weight.dtype) if wants_weight else None
-        return d_hidden, d_weight, None, None, None
+        return d_hidden, d_weight, None, None, None, None
 
 
 def _blocks(num_rows: int) -> Iterator[slice]:

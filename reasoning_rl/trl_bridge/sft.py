@@ -13,6 +13,8 @@ from typing import Any, cast
 import torch
 from trl import SFTConfig, SFTTrainer
 
+from reasoning_rl.recipe import Savings
+from reasoning_rl.trl_bridge.cpu_layers import use_cpu_layers
 from reasoning_rl.trl_bridge.divergence import check_grad_norm, check_loss
 from reasoning_rl.trl_bridge.packing import can_pack, pack
 from reasoning_rl.trl_bridge.weights import unwrapped
@@ -44,15 +46,19 @@ class PackedSFTTrainer(SFTTrainer):
     """SFT with packed micro-batches, for models that take any attention mask, unless TRL packs by itself.
 
     Args:
-        packs: whether to pack at all (`savings.pack_prompts`).
+        savings: of which `pack_prompts` and `cpu_layers` are for SFT too.
         **kwargs: those of `trl.SFTTrainer`.
     """
 
-    def __init__(self, *, packs: bool = True, **kwargs: Any) -> None:
+    def __init__(self, *, savings: Savings | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         assert isinstance(self.args, SFTConfig) and self.model is not None
+        savings = savings or Savings()
+        is_whole = not (self.is_deepspeed_enabled or self.is_fsdp_enabled or torch.accelerator.is_available())
+        if savings.cpu_layers and is_whole:
+            use_cpu_layers(self.model)
         trl_packs = self.args.packing or self.args.padding_free
-        if packs and not trl_packs and can_pack(unwrapped(self.model).config):
+        if savings.pack_prompts and not trl_packs and can_pack(unwrapped(self.model).config):
             self.data_collator = PackingCollator(self.data_collator)
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:

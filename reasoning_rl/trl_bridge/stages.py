@@ -89,7 +89,7 @@ def run_sft(given: StageInput) -> dict[str, Any]:
         given.recipe, given.stage, given.folder.checkpoints
     )  # first: it tells ZeRO-3 how to load the policy
     trainer = PackedSFTTrainer(
-        packs=given.recipe.savings.pack_prompts,
+        savings=given.recipe.savings,
         model=load_policy(given.policy, given.recipe.model),
         args=args,
         train_dataset=dataset,

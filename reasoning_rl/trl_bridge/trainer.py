@@ -21,6 +21,7 @@ from trl import GRPOConfig, GRPOTrainer
 from reasoning_rl.recipe import Savings
 from reasoning_rl.trl_bridge import savings as exact
 from reasoning_rl.trl_bridge import void_rows
+from reasoning_rl.trl_bridge.cpu_layers import use_cpu_layers
 from reasoning_rl.trl_bridge.divergence import check_grad_norm, check_loss
 from reasoning_rl.trl_bridge.engine import Engine
 from reasoning_rl.trl_bridge.frozen_weights import keep_casts
@@ -63,6 +64,8 @@ class ReasoningTrainer(GRPOTrainer):
         is_whole = not (self.is_deepspeed_enabled or self.is_fsdp_enabled or torch.accelerator.is_available())
         if savings.keep_casts and is_whole and args.bf16 and isinstance(self.model, PeftModel):
             keep_casts(self.model, torch.bfloat16)
+        if savings.cpu_layers and is_whole:
+            use_cpu_layers(self.model)
         # With use_vllm the constructor would start an engine of its own; from here on the attributes are those that it
         # would have set (pinned by tests/trl/test_upstream_seams.py).
         self.use_vllm = True

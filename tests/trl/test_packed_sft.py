@@ -11,6 +11,7 @@ from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import SFTConfig, SFTTrainer
 
+from reasoning_rl.recipe import Savings
 from reasoning_rl.trl_bridge.sft import PackedSFTTrainer, PackingCollator
 
 ROWS = [("1 + 1", "2"), ("Tell me about 7 - 3 + 20", "It is 24, said the sea"), ("What?", "no"), ("1 + 2", "3 is it")]
@@ -78,7 +79,7 @@ def test_three_steps_equal_stock(args: dict[str, Any], tiny_policy: Path, tmp_pa
 
 def test_the_switch_leaves_the_batch_to_trl(tiny_policy: Path, tmp_path: Path) -> None:
     def unpacked(**kwargs: Any) -> PackedSFTTrainer:
-        return PackedSFTTrainer(packs=False, **kwargs)
+        return PackedSFTTrainer(savings=Savings(pack_prompts=False), **kwargs)
 
     trainer, _ = train(unpacked, tiny_policy, tmp_path, per_device_train_batch_size=4)  # pyright: ignore
     assert not isinstance(trainer.data_collator, PackingCollator)
