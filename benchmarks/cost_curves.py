@@ -1,12 +1,12 @@
 """How the update of one group grows with its size and with the completions' length: stock TRL against this project.
 
-    python benchmarks/cost_curves.py            # ~20 minutes on 2 cores
+    python benchmarks/cost_curves.py            # ~10 minutes on 2 cores
     python benchmarks/cost_curves.py --quick    # the short half of both curves, one repeat
 
 One prompt of 44 tokens and its G completions, lengths spread evenly from a quarter of L to L; LoRA r 16, bf16 autocast,
 micro-batches of at most 8 rows and about 2048 tokens for both arms. A1: the pass for the old log-probs, then forward and
-backward, on padded rows with TRL's head. B: forward and backward, packed, with the CPU head, without `savings.keep_casts`, as
-both share the model. The floor: multiply-adds
+backward, on padded rows with TRL's head. B: forward and backward, packed, with the CPU head, without `savings.keep_casts`
+and `savings.cpu_layers`, as both share the model. The floor: multiply-adds
 that no exact method saves (each token once, the head at completion tokens, one forward and one backward pass for inputs,
 attention itself left out) at the speed of a plain matrix product of this machine. Both have the trainer's allocator, as in
 step_speed.py. Writes OUT/cost_curves.json, .md and .svg. Nothing else may run meanwhile.
