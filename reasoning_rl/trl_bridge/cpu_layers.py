@@ -58,14 +58,19 @@ def _plain_adapter(layer: Linear) -> str | None:
 
 def _lora_forward(layer: Linear, stock: Callable[..., Any], x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
     name = None if args or kwargs or layer.disable_adapters or layer.merged else _plain_adapter(layer)
-    if name is None:
+    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else _common_dtype(layer, x)
+    if name is None or dtype is None:
         return stock(x, *args, **kwargs)
     base: Any = layer.base_layer
     a: Any = layer.lora_A[name].weight
     b: Any = layer.lora_B[name].weight
-    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else a.dtype
     bias = None if base.bias is None else base.bias.to(dtype)
     return _Lora.apply(_cast(x, dtype), weight_in(base, dtype), bias, a, b, layer.scaling[name])
+
+
+def _common_dtype(layer: Linear, x: torch.Tensor) -> torch.dtype | None:
+    """That of an input and all weights. Where they differ, PEFT computes base and adapter each in its own."""
+    return x.dtype if all(p.dtype == x.dtype for p in layer.parameters()) else None
 
 
 def _cast(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

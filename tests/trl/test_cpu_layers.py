@@ -112,6 +112,20 @@ def test_bfloat16_is_as_near_to_float32(is_full: bool, keeps: bool, tiny_policy:
     assert 0 < total(ours) <= 1.2 * expected
 
 
+def test_an_adapter_of_another_type_than_its_base_is_left_to_peft(
+    tiny_policy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the weights of a policy that is loaded in bfloat16, PEFT keeps those of the adapter in float32."""
+    base = base_model(tiny_policy).to(torch.bfloat16)
+    options: dict[str, Any] = {"r": 4, "target_modules": "all-linear", "init_lora_weights": False}
+    stock = get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", **options))
+    ours = copy.deepcopy(stock)
+    expected, shares_heads = results(stock), sdpa_attention.use_gqa_in_sdpa
+    use_cpu_layers(ours)
+    monkeypatch.setattr(sdpa_attention, "use_gqa_in_sdpa", shares_heads)  # sums in another order
+    assert errors(results(ours), expected).max() == 0
+
+
 def test_a_cast_is_shared_by_the_layers_that_read_a_tensor_and_not_used_after_it_changed(tiny_policy: Path) -> None:
     model = adapted(tiny_policy)
     use_cpu_layers(model)
