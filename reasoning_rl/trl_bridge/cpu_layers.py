@@ -16,9 +16,18 @@ import torch
 from peft.tuners.lora import Linear
 from torch import nn
 from torch.nn import functional
+from transformers import Trainer
 from transformers.integrations import sdpa_attention
 
 from reasoning_rl.trl_bridge.frozen_weights import weight_in
+
+#: Whether SDPA is told which query heads share a key head, as transformers decides it.
+STOCK_SHARES_HEADS = sdpa_attention.use_gqa_in_sdpa
+
+
+def has_whole_weights(trainer: Trainer) -> bool:
+    """Whether a trainer computes on a CPU with weights that stay whole: not sharded by DeepSpeed or FSDP."""
+    return not (trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled or torch.accelerator.is_available())
 
 
 def use_cpu_layers(model: nn.Module) -> int:
@@ -39,9 +48,8 @@ def use_cpu_layers(model: nn.Module) -> int:
 
 
 def _shares_heads(attention_mask: torch.Tensor | None, key: torch.Tensor, value: torch.Tensor) -> bool:
-    """Whether SDPA is told which query heads share a key head: with a mask too, unlike on accelerators, whose fused kernels
-    cannot."""
-    return key.device.type == "cpu" or (attention_mask is None and key.shape[-1] == value.shape[-1] <= 256)
+    """On a CPU with a mask too, unlike on accelerators, whose fused kernels cannot."""
+    return key.device.type == "cpu" or STOCK_SHARES_HEADS(attention_mask, key, value)
 
 
 def _plain_adapter(layer: Linear) -> str | None:

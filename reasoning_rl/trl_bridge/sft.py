@@ -1,7 +1,8 @@
 """`PackedSFTTrainer`: TRL's SFTTrainer on packed micro-batches.
 
-The loss is TRL's. Only the layout of the model inputs differs: what the sequences have in common (the system text) is
-computed once and nothing is padding (`packing`; pinned against TRL by tests/trl/test_packed_sft.py).
+The loss is TRL's. The layout of the model inputs differs: what the sequences have in common (the system text) is computed
+once and nothing is padding (`packing`; pinned against TRL by tests/trl/test_packed_sft.py). On a CPU some layers take fewer passes
+over memory (`cpu_layers`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import torch
 from trl import SFTConfig, SFTTrainer
 
 from reasoning_rl.recipe import Savings
-from reasoning_rl.trl_bridge.cpu_layers import use_cpu_layers
+from reasoning_rl.trl_bridge.cpu_layers import has_whole_weights, use_cpu_layers
 from reasoning_rl.trl_bridge.divergence import check_grad_norm, check_loss
 from reasoning_rl.trl_bridge.packing import can_pack, pack
 from reasoning_rl.trl_bridge.weights import unwrapped
@@ -54,8 +55,7 @@ class PackedSFTTrainer(SFTTrainer):
         super().__init__(**kwargs)
         assert isinstance(self.args, SFTConfig) and self.model is not None
         savings = savings or Savings()
-        is_whole = not (self.is_deepspeed_enabled or self.is_fsdp_enabled or torch.accelerator.is_available())
-        if savings.cpu_layers and is_whole:
+        if savings.cpu_layers and has_whole_weights(self):
             use_cpu_layers(self.model)
         trl_packs = self.args.packing or self.args.padding_free
         if savings.pack_prompts and not trl_packs and can_pack(unwrapped(self.model).config):

@@ -21,7 +21,7 @@ from trl import GRPOConfig, GRPOTrainer
 from reasoning_rl.recipe import Savings
 from reasoning_rl.trl_bridge import savings as exact
 from reasoning_rl.trl_bridge import void_rows
-from reasoning_rl.trl_bridge.cpu_layers import use_cpu_layers
+from reasoning_rl.trl_bridge.cpu_layers import has_whole_weights, use_cpu_layers
 from reasoning_rl.trl_bridge.divergence import check_grad_norm, check_loss
 from reasoning_rl.trl_bridge.engine import Engine
 from reasoning_rl.trl_bridge.frozen_weights import keep_casts
@@ -61,7 +61,7 @@ class ReasoningTrainer(GRPOTrainer):
         self.reward = reward
         self.on_rollouts = on_rollouts
         savings = savings or Savings()
-        is_whole = not (self.is_deepspeed_enabled or self.is_fsdp_enabled or torch.accelerator.is_available())
+        is_whole = has_whole_weights(self)
         if savings.keep_casts and is_whole and args.bf16 and isinstance(self.model, PeftModel):
             keep_casts(self.model, torch.bfloat16)
         if savings.cpu_layers and is_whole:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from transformers import AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
 from transformers.integrations import sdpa_attention
 from transformers.models.gemma.modeling_gemma import GemmaRMSNorm
 
-from reasoning_rl.trl_bridge.cpu_layers import use_cpu_layers
+from reasoning_rl.trl_bridge.cpu_layers import STOCK_SHARES_HEADS, use_cpu_layers
 from reasoning_rl.trl_bridge.frozen_weights import keep_casts
 
 IDS = torch.randint(10, 60, (8, 3, 9), generator=torch.Generator().manual_seed(0))
@@ -23,10 +22,9 @@ LINEAR, NORMS = 7, 2  # per layer: q, k, v, o, gate, up, down; before attention 
 
 
 @pytest.fixture(autouse=True)
-def stock_heads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Key heads as transformers has them, and again after the test."""
-    monkeypatch.setattr(sdpa_attention, "use_gqa_in_sdpa", sdpa_attention.use_gqa_in_sdpa)
-    yield
+def stock_heads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Key heads as transformers has them, whatever trainer was made in this process before; undone after the test."""
+    monkeypatch.setattr(sdpa_attention, "use_gqa_in_sdpa", STOCK_SHARES_HEADS)
 
 
 def base_model(folder: Path, family: str = "llama") -> Any:
@@ -120,9 +118,9 @@ def test_an_adapter_of_another_type_than_its_base_is_left_to_peft(
     options: dict[str, Any] = {"r": 4, "target_modules": "all-linear", "init_lora_weights": False}
     stock = get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", **options))
     ours = copy.deepcopy(stock)
-    expected, shares_heads = results(stock), sdpa_attention.use_gqa_in_sdpa
+    expected = results(stock)
     use_cpu_layers(ours)
-    monkeypatch.setattr(sdpa_attention, "use_gqa_in_sdpa", shares_heads)  # sums in another order
+    monkeypatch.setattr(sdpa_attention, "use_gqa_in_sdpa", STOCK_SHARES_HEADS)  # sums in another order
     assert errors(results(ours), expected).max() == 0
 
 
