@@ -22,7 +22,7 @@ import digits
 import torch
 import watch
 from datasets import Dataset
-from jobs import GROUP, Case, Goal, Job
+from jobs import GROUP, Case, Goal, Job, wait_for_turn
 from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
@@ -177,6 +177,10 @@ class Recorder(TrainerCallback):
         self.end = time.perf_counter()
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        start = time.perf_counter()
+        wait_for_turn()
+        self.end += time.perf_counter() - start  # off the clock
+        self.others = watch.Others()
         torch.manual_seed(1000 * self.job.seed + state.global_step)  # the engine samples with torch's generator
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -191,12 +195,12 @@ class Recorder(TrainerCallback):
             "step_s": step_s,
             "on_clock_s": self.on_clock_s,
             "phases": watch.phases(self.clock.take(), step_s),
+            "others": self.others.share(),
         }
         if state.global_step == self.case.warm_up:
             watch.reset_peak_memory()
             if ON_GPU:
                 torch.cuda.reset_peak_memory_stats()
-            self.others = watch.Others()
         goal = self.job.goal
         if goal and state.global_step % goal.every == 0:
             self.row["held_out"] = _held_out_accuracy(self.trainer, self.case, goal)
@@ -210,7 +214,7 @@ class Recorder(TrainerCallback):
             self.row = {}
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        end = {"peak_rss_mb": watch.peak_memory_mb(), "others": self.others.share()}
+        end = {"peak_rss_mb": watch.peak_memory_mb()}
         if ON_GPU:
             end["peak_gpu_mb"] = torch.cuda.max_memory_allocated() >> 20
         self.write(

@@ -20,7 +20,7 @@ from typing import Any
 import speed_report
 import torch
 from bench import describe, provenance, table
-from jobs import Case, Job, start
+from jobs import Case, Job, start_in_turns
 
 from reasoning_rl.recipe import Model
 from reasoning_rl.trl_bridge.policy import policy_folder
@@ -33,7 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arms", nargs="+", choices=["A0", "B", "P"], default=["A0", "B", "P"])
     parser.add_argument("--model", default="package:smollm2-135m-instruct")
-    parser.add_argument("--timeout-s", type=float, default=300, help="of one process")
+    parser.add_argument("--timeout-s", type=float, default=300, help="of one turn: a step, or loading")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     given = parser.parse_args()
     cases = tuple(
@@ -46,7 +46,7 @@ def main() -> None:
     tree: dict[str, Any] = {**provenance(), "gpu": torch.cuda.get_device_name(), "model": given.model, "rows": []}
     for arm in given.arms:
         job = Job(arm, 0, cases, policy_folder(Model(source=given.model)), str(scratch / f"{arm}.jsonl"))
-        tree["rows"] += start(job, given.timeout_s)
+        tree["rows"] += start_in_turns([job], given.timeout_s)
         tree["summary"] = speed_report.summary(tree["rows"], stock="A0")
         (given.out / "gpu_step_speed.json").write_text(json.dumps(tree, indent=1) + "\n")
         (given.out / "gpu_step_speed.md").write_text(_markdown(tree) + "\n")
@@ -69,8 +69,8 @@ def _markdown(tree: dict[str, Any]) -> str:
                         f"{of['tokens']:.0f}",
                         f"{max(of['peak_gpu_mb'].values(), default=0) / 1024:.1f}",
                         f"{of['drift']:.1e}",
-                        f"{steps[0]:.2f}" if steps else "–",
-                        f"{update[0]:.2f}" if update else "–",
+                        f"{statistics.median(steps):.2f}" if steps else "–",
+                        f"{statistics.median(update):.2f}" if update else "–",
                     ]
                 )
     head = ["", "arm", "step, s", *(phase.replace("_", " ") for phase in speed_report.PHASES), "tokens",

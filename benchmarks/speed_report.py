@@ -1,4 +1,4 @@
-"""What the rows of `step_speed` say: medians per arm and shape, ratios to A1 over seeds, targets, table, figure.
+"""What the rows of `step_speed` say: medians per arm and shape, ratios of the same steps to A1, targets, table, figure.
 
 Pure functions on what `jobs.start` returned; an arm or a seed that is missing leaves a dash.
 """
@@ -36,7 +36,7 @@ NAMES = {
 
 
 def summary(rows: Sequence[dict[str, Any]], stock: str = "A1") -> dict[str, dict[str, dict[str, Any]]]:
-    """case -> arm -> figures: medians over all counted steps, `ratios` of per-seed medians to those of the arm `stock`."""
+    """case -> arm -> figures: medians over all counted steps, `ratios` to the same step (for memory: run) of the arm `stock`."""
     cases = list(dict.fromkeys(row["case"] for row in rows if row["case"]))
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for case in cases:
@@ -57,22 +57,19 @@ def _figures(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "peak_rss_mb": {row["seed"]: row["peak_rss_mb"] for row in ends},
         "peak_gpu_mb": {row["seed"]: row["peak_gpu_mb"] for row in ends if "peak_gpu_mb" in row},
         "drift": max((row["drift"] for row in ends), default=None),
-        "others": max((row["others"] for row in ends), default=None),
+        "others": max((row["others"] for row in steps), default=None),
     }
     if not steps:
         return figures
     figures["phases"] = {p: statistics.median(row["phases"][p] for row in steps) for p in PHASES}
-    figures["step_s"] = _by_seed(steps, lambda row: row["step_s"])
-    figures["update_s"] = _by_seed(steps, lambda row: row["phases"]["update"] + row["phases"]["old_logprobs"])
+    figures["step_s"] = {f"{row['seed']}/{row['step']}": row["step_s"] for row in steps}
+    figures["update_s"] = {
+        f"{row['seed']}/{row['step']}": row["phases"]["update"] + row["phases"]["old_logprobs"] for row in steps
+    }
     figures["steps_per_hour"] = 3600 / statistics.median(row["step_s"] for row in steps)
     figures["useful_share"] = statistics.fmean(_useful(row["metrics"]) for row in steps)
     figures["tokens"] = statistics.fmean(row["metrics"]["completions/mean_length"] for row in steps)
     return figures
-
-
-def _by_seed(steps: list[dict[str, Any]], value: Any) -> dict[int, float]:
-    seeds = sorted({row["seed"] for row in steps})
-    return {seed: statistics.median(value(row) for row in steps if row["seed"] == seed) for seed in seeds}
 
 
 def _useful(metrics: dict[str, Any]) -> float:
@@ -81,11 +78,11 @@ def _useful(metrics: dict[str, Any]) -> float:
 
 
 def _ratios(stock: dict[str, Any], mine: dict[str, Any]) -> dict[str, list[float]]:
-    """One ratio per seed that both have; times as A1 / arm, memory as arm / A1."""
+    """One ratio per step (for memory: per seed) that both have; times as A1 / arm, memory as arm / A1."""
 
     def pairs(key: str) -> list[tuple[float, float]]:
         a, b = stock.get(key) or {}, mine.get(key) or {}
-        return [(a[seed], b[seed]) for seed in a if seed in b]
+        return [(a[which], b[which]) for which in a if which in b]
 
     return {
         "steps": [a / b for a, b in pairs("step_s")],
@@ -155,8 +152,9 @@ def markdown(tree: dict[str, Any], where: str) -> str:
         [
             f"{where}. {tree['plan']}. Micro-batches: {tree['batches']}.",
             table(head, rows),
-            "Seconds are medians over steps; `step, s` and ratios are medians [min–max] over seeds of per-seed medians. "
-            "`other processes`: the share of the machine that was used by anything else, the worst seed.",
+            "Seconds are medians over steps [min–max]; ratios are of the same step of the same seed, which the arms ran "
+            "right after each other, and their medians [min–max]; memory: over seeds. "
+            "`other processes`: the share of the machine that was used by anything else, the worst step.",
             table(["target", "shape", "aim", "measured", ""], aims),
             "\n".join(lines) or "No arm failed.",
         ]

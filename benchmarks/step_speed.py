@@ -4,10 +4,11 @@
     python benchmarks/step_speed.py --quick    # one seed, one shape, one measured step: does it run?
 
 SmolLM2-135M, LoRA r 16 on all linear layers, bf16 autocast, 4 prompts × 8 completions a step. Arms are those of `jobs`;
-each seed runs every arm in a process of its own, in turning order. Each arm runs with the micro-batch that a tuning run
-before found fastest: the smallest within 5 % of the best. The largest shape comes first in every process: a small one is
-slow in a process that has not had a large one yet, stock TRL by half as much again. Writes OUT/step_speed.json, .md and .svg.
-Nothing else may run meanwhile; what others used is reported.
+each arm of a seed has a process of its own, all of them alive, and they take turns step by step: the same step of all arms
+runs within a minute or two, and ratios are of such steps. Who is first changes from seed to seed. Each arm runs with the
+micro-batch that a tuning run before found fastest: the smallest within 5 % of the best. The largest shape comes first in every
+process: a small one is slow in a process that has not had a large one yet, stock TRL by half as much again. Writes
+OUT/step_speed.json, .md and .svg. Nothing else may run meanwhile; what others used is reported. Takes 20 GB of memory.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Any
 
 import speed_report
 from bench import describe, provenance
-from jobs import Case, Job, start
+from jobs import Case, Job, start_in_turns
 
 from reasoning_rl.recipe import Model
 
@@ -42,7 +43,7 @@ STEP_S = {"A": {"short": 22, "long": 60, "short, half idle": 22}, "B": {"short":
 
 @dataclass(frozen=True)
 class Plan:
-    """Processes in the order in which they run; the tuning runs of A1 and B come first."""
+    """Which processes run together, in which order; the tuning runs of A1 and B come first."""
 
     arms: tuple[str, ...]
     seeds: tuple[int, ...]
@@ -50,19 +51,15 @@ class Plan:
     tune: bool
     overrides: tuple[str, ...]
 
-    def processes(self) -> list[tuple[str, int]]:
-        """(arm, seed); within a seed the arms follow each other, and who is first changes from seed to seed."""
+    def rounds(self) -> list[tuple[int, list[str]]]:
+        """(seed, arms that take turns); who is first changes from seed to seed."""
         arms = [arm for arm in self.arms if arm != "A0"]
-        turned = [
-            (arm, seed)
-            for position, seed in enumerate(self.seeds)
-            for arm in arms[position % len(arms) :] + arms[: position % len(arms)]
-        ]
-        return [("A0", self.seeds[0])] * ("A0" in self.arms) + turned
+        turned = [(seed, arms[at % len(arms) :] + arms[: at % len(arms)]) for at, seed in enumerate(self.seeds) if arms]
+        return [(self.seeds[0], ["A0"])] * ("A0" in self.arms) + turned
 
     def minutes(self) -> float:
         """Estimate for 2 cores with SmolLM2-135M."""
-        seconds = sum(START_S + self._case_s(arm) for arm, _ in self.processes())
+        seconds = sum(START_S + self._case_s(arm) for _, arms in self.rounds() for arm in arms)
         each = [START_S + 2 * (1 + len(BATCHES)) * STEP_S[arm][self.cases[0].name] for arm in STEP_S]
         return (seconds + self.tune * sum(each)) / 60
 
@@ -98,12 +95,14 @@ def main() -> None:
     scratch = given.out / "step_speed_processes"
     scratch.mkdir(exist_ok=True)
 
-    def run(arm: str, seed: int, cases: Iterable[Case], name: str) -> list[dict[str, Any]]:
-        job = Job(arm, seed, tuple(cases), model, str(scratch / f"{name}.jsonl"), plan.overrides if arm == "C" else ())
-        rows = start(job, given.timeout_s)
+    def job(arm: str, seed: int, cases: Iterable[Case], name: str) -> Job:
+        return Job(arm, seed, tuple(cases), model, str(scratch / f"{name}.jsonl"), overrides if arm == "C" else ())
+
+    def run(jobs: list[Job]) -> list[dict[str, Any]]:
+        rows = start_in_turns(jobs, given.timeout_s)
         for row in rows:
             if "error" in row:
-                print(f"{arm} seed {seed} {row['case'] or ''}: {row['error']}", flush=True)
+                print(f"{row['arm']} seed {row['seed']} {row['case'] or ''}: {row['error']}", flush=True)
         return rows
 
     tree["batches"] = dict.fromkeys(arms, given.batch or 8)
@@ -112,7 +111,7 @@ def main() -> None:
             continue
         first = replace(plan.cases[0], steps=1)
         tried = [replace(first, name=f"batch {size}", batch=size) for size in BATCHES]
-        rows = run(arm, 0, [replace(tried[-1], name="warm"), *tried], f"tuning_{arm}")
+        rows = run([job(arm, 0, [replace(tried[-1], name="warm"), *tried], f"tuning_{arm}")])
         times = {
             int(row["case"].split()[1]): row["step_s"] for row in rows if row.get("counts") and row["case"] != "warm"
         }
@@ -120,16 +119,22 @@ def main() -> None:
         tree["batches"] |= dict.fromkeys(also & set(arms), fast[0] if fast else 8)
         tree.setdefault("tuning", {})[arm] = times
     print(f"micro-batches: {tree['batches']}", flush=True)
-    for number, (arm, seed) in enumerate(plan.processes(), start=1):
-        print(f"{number}/{len(plan.processes())}: {arm}, seed {seed}", flush=True)
-        mine = plan.cases[:1] if arm == "A0" else sorted(plan.cases, key=lambda case: -case.max_tokens)
-        tree["rows"] += run(arm, seed, (replace(case, batch=tree["batches"][arm]) for case in mine), f"{arm}_{seed}")
+    rounds = plan.rounds()
+    for number, (seed, together) in enumerate(rounds, start=1):
+        print(f"{number}/{len(rounds)}: {', '.join(together)}, seed {seed}", flush=True)
+        mine = CASES[:1] if together == ["A0"] else sorted(plan.cases, key=lambda case: -case.max_tokens)
+        tree["rows"] += run(
+            [
+                job(arm, seed, [replace(case, batch=tree["batches"][arm]) for case in mine], f"{arm}_{seed}")
+                for arm in together
+            ]
+        )
         _write(tree, given.out)
     print((given.out / "step_speed.md").read_text())
 
 
 def _write(tree: dict[str, Any], out: Path) -> None:
-    """After every process, so that a run that is cut short leaves what it has."""
+    """After every seed, so that a run that is cut short leaves what it has."""
     tree["summary"] = speed_report.summary(tree["rows"])
     tree["targets"] = speed_report.targets(tree["summary"])
     (out / "step_speed.json").write_text(json.dumps(tree, indent=1) + "\n")
@@ -145,7 +150,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--c", nargs="+", default=[], metavar="KEY=VALUE", help="recipe keys of arm C")
     parser.add_argument("--batch", type=int, choices=BATCHES, help="micro-batch of every arm; default: tuned for each")
     parser.add_argument("--model", default="package:smollm2-135m-instruct")
-    parser.add_argument("--timeout-s", type=float, default=1500, help="of one process")
+    parser.add_argument("--timeout-s", type=float, default=600, help="of one turn: a step, or loading")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     given = parser.parse_args()
     given.arms = given.arms or (["A1", "B", "C"] if given.quick else ["A0", "A1", "B", "C"])

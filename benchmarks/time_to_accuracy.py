@@ -6,7 +6,8 @@
 SmolLM2-135M, LoRA r 16, learning rate 2e-4, 4 prompts × 8 completions of at most 32 tokens a step; the reward is whether the
 last number is right. Every few steps both arms sample 40 held-out problems × 4 with the weights of that moment, off the
 clock, and stop at the first evaluation that reaches the goal. Arms are those of `jobs`: A1, and C where options are
-named, else B. Seeds interleaved; writes OUT/time_to_accuracy.json, .md and .svg. Nothing else may run meanwhile.
+named, else B; they take turns step by step until one is there. Writes OUT/time_to_accuracy.json, .md and .svg. Nothing else
+may run meanwhile.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import ARM_COLORS, describe, figure, provenance, spread, table, write_figure
-from jobs import Case, Goal, Job, start
+from jobs import Case, Goal, Job, start_in_turns
 from step_speed import BEHAVIOUR
 
 from reasoning_rl.recipe import Model
@@ -53,14 +54,25 @@ def main() -> None:
     model = policy_folder(Model(source=given.model))
     tree: dict[str, Any] = {**provenance(), "plan": plan, "goal": goal.accuracy, "rows": []}
     for seed in seeds:
-        for arm in ("A1", ours) if seed % 2 == 0 else (ours, "A1"):
-            print(f"{arm}, seed {seed}", flush=True)
-            out = str(scratch / f"{arm}_{seed}.jsonl")
-            tree["rows"] += start(
-                Job(arm, seed, (case,), model, out, overrides if arm == "C" else (), goal), given.timeout_s
-            )
-            tree["summary"] = summary(tree["rows"], goal.accuracy)
-            (given.out / "time_to_accuracy.json").write_text(json.dumps(tree, indent=1) + "\n")
+        arms = ["A1", ours] if seed % 2 == 0 else [ours, "A1"]
+        print(f"{', '.join(arms)}, seed {seed}", flush=True)
+        tree["rows"] += start_in_turns(
+            [
+                Job(
+                    arm,
+                    seed,
+                    (case,),
+                    model,
+                    str(scratch / f"{arm}_{seed}.jsonl"),
+                    overrides if arm == "C" else (),
+                    goal,
+                )
+                for arm in arms
+            ],
+            given.timeout_s,
+        )
+        tree["summary"] = summary(tree["rows"], goal.accuracy)
+        (given.out / "time_to_accuracy.json").write_text(json.dumps(tree, indent=1) + "\n")
     text = markdown(tree, ours)
     (given.out / "time_to_accuracy.md").write_text(text + "\n")
     draw(tree, given.out / "time_to_accuracy.svg")
@@ -138,7 +150,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=8, help="micro-batch of both arms; see step_speed's tuning")
     parser.add_argument("--c", nargs="+", default=[], metavar="KEY=VALUE", help="recipe keys of arm C")
     parser.add_argument("--model", default="package:smollm2-135m-instruct")
-    parser.add_argument("--timeout-s", type=float, default=3600, help="of one process")
+    parser.add_argument("--timeout-s", type=float, default=600, help="of one turn: a step, or loading")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     return parser.parse_args()
 
