@@ -118,7 +118,7 @@ class _Process:
             self._process = subprocess.Popen(
                 [sys.executable, str(Path(__file__).with_name("arm.py")), str(job_file)],
                 env=environment,
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=stream,
                 stderr=subprocess.STDOUT,
             )

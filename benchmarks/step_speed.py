@@ -28,9 +28,9 @@ from jobs import Case, Job, start_in_turns
 from reasoning_rl.recipe import Model
 
 CASES = (
-    Case("short", max_tokens=32, steps=3),
-    Case("long", max_tokens=96, ask="explain", steps=2),
-    Case("short, half idle", max_tokens=32, half_idle=True, steps=2),
+    Case("short", max_tokens=32, steps=4),
+    Case("long", max_tokens=96, ask="explain", steps=4),
+    Case("short, half idle", max_tokens=32, half_idle=True, steps=4),
 )
 #: Micro-batches that the tuning runs try.
 BATCHES = (8, 16, 32)
