@@ -20,6 +20,8 @@ MAX_LOGITS_MB = 1024
 CPU_CHUNK_SIZE = 4096
 #: Rows that the element-wise passes take at once, so that they stay in the caches.
 _BLOCK_ROWS = 8
+#: The logits have room for a multiple of this many rows, so that few sizes occur (as `packing.LENGTH_STEP`).
+_ROOM_STEP = 128
 
 _OUTPUTS = {"log_probs", "entropy", "is_top1"}
 
@@ -86,8 +88,9 @@ class _KeptLogits(torch.autograd.Function):
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         ctx.set_materialize_grads(False)  # an entropy that is only logged has no gradient
         inputs = hidden.to(dtype)
-        logits = inputs @ weight.to(dtype).t()  # (N, V)
-        num_rows = logits.size(0)
+        num_rows = inputs.size(0)
+        room = torch.empty(-(-num_rows // _ROOM_STEP) * _ROOM_STEP, weight.size(0), dtype=dtype)
+        logits = torch.mm(inputs, weight.to(dtype).t(), out=room[:num_rows])  # (N, V)
         log_z, logprobs, entropy = (torch.empty(num_rows) for _ in range(3))
         is_top1 = torch.zeros(num_rows, dtype=torch.bool)
         for rows in _blocks(num_rows):

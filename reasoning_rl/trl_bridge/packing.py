@@ -17,6 +17,8 @@ from transformers import PreTrainedConfig
 
 #: Tokens of a packed row, at most, unless one sequence alone is longer. Attention costs the square of it.
 ROW_TOKENS = 512
+#: Rows of this many tokens and more are padded to few lengths.
+ROUNDED_FROM = 128
 
 #: Label of a position that predicts nothing, as in transformers.
 IGNORED = -100
@@ -75,7 +77,7 @@ def pack(input_ids: torch.Tensor, attention_mask: torch.Tensor, labels: torch.Te
         sequences.append(_Sequence(ids[mask].tolist()[:-1], targets))
     rows, places = _fill_evenly(sequences)
     sizes = [sequence.size for sequence in sequences]
-    length = max(1, *(len(row.tokens) for row in rows))
+    length = _round_up(max(1, *(len(row.tokens) for row in rows)))
     starts = [None if place is None else place[0] * length + place[1] for place in places]
     device = input_ids.device
 
@@ -91,6 +93,13 @@ def pack(input_ids: torch.Tensor, attention_mask: torch.Tensor, labels: torch.Te
         starts=tuple(starts),
         sizes=tuple(sizes),
     )
+
+
+def _round_up(length: int) -> int:
+    """One of eight lengths between two powers of 2, for rows that are long enough for it to matter: few sizes of tensors occur,
+    so that the memory allocator, which keeps what is freed by its size, has one of each."""
+    step = 1 << max(0, length.bit_length() - 4)
+    return length if length < ROUNDED_FROM else -(-length // step) * step
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,11 +70,13 @@ def test_different_prompts_share_their_beginning() -> None:
     assert packed.starts == (2, 4) and packed.sizes == (1, 1)
 
 
+@pytest.mark.parametrize("rounded_from", [1, 128], ids="rounded_from={}".format)
 @pytest.mark.parametrize("row_tokens", [1, 9, 12, 512], ids="row_tokens={}".format)
 def test_log_probs_entropies_and_gradients_equal_padded_rows(
-    row_tokens: int, tiny_policy: Path, monkeypatch: pytest.MonkeyPatch
+    row_tokens: int, rounded_from: int, tiny_policy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(packing, "ROW_TOKENS", row_tokens)
+    monkeypatch.setattr(packing, "ROUNDED_FROM", rounded_from)
     model = AutoModelForCausalLM.from_pretrained(tiny_policy, dtype=torch.float32)
     add_fused_lm_head(model, outputs=("log_probs", "entropy"))
     ids, mask, width = micro_batch()
@@ -116,6 +118,16 @@ def test_a_batch_that_is_masked_whole_is_still_a_batch() -> None:
     packed = packing.pack(ids, mask, labelled(ids, mask, width))
     assert packed.input_ids.shape == (1, 1) and packed.sizes == (0, 0)
     assert packed.unpack(torch.ones(1, 1), width).tolist() == [[0, 0], [0, 0]]
+
+
+@pytest.mark.parametrize(("length", "expected"), [(17, 17), (127, 127), (128, 128), (129, 144), (241, 256), (257, 288)])
+def test_long_rows_have_one_of_eight_lengths_between_powers_of_two(length: int, expected: int) -> None:
+    ids = torch.arange(1, length + 2)[None]
+    packed = packing.pack(ids, torch.ones_like(ids), ids)
+    assert packed.input_ids.shape == (1, expected)
+    assert packed.shift_labels[0, length:].eq(packing.IGNORED).all()
+    assert torch.equal(packed.attention_mask[0, 0, length:], torch.eye(expected, dtype=torch.bool)[length:])
+    assert packed.unpack(packed.shift_labels, length).tolist() == [ids[0, 1:].tolist()]
 
 
 def attending(config: PreTrainedConfig, attention: str = "sdpa") -> PreTrainedConfig:

@@ -76,7 +76,9 @@ def stock_batch(trainer: ReasoningTrainer) -> dict[str, Any]:
     rows = [trainer.train_dataset[i] for i in range(4) for _ in range(4)]  # pyright: ignore
     trainer.current_gradient_accumulation_steps = 1
     trainer.model.train()  # pyright: ignore
+    packs, trainer._packs = trainer._packs, False
     batch = GRPOTrainer._generate_and_score_completions(trainer, rows)
+    trainer._packs = packs
     trainer.reward.last = []
     return batch
 
