@@ -37,8 +37,8 @@ BATCHES = (8, 16, 32)
 #: Recipe keys of arm C: what this project offers beyond the same mathematics. Add with --c.
 BEHAVIOUR = ("sampling.refill_rounds=2",)
 #: Rough seconds on 2 cores of AVX512-BF16, for the estimate only.
-START_S = 45
-STEP_S = {"A": {"short": 22, "long": 60, "short, half idle": 22}, "B": {"short": 8, "long": 24, "short, half idle": 6}}
+START_S = 30
+STEP_S = {"A": {"short": 9, "long": 20, "short, half idle": 9}, "B": {"short": 3, "long": 9, "short, half idle": 3}}
 
 
 @dataclass(frozen=True)
