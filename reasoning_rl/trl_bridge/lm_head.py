@@ -20,7 +20,7 @@ MAX_LOGITS_MB = 1024
 CPU_CHUNK_SIZE = 4096
 #: Rows that the element-wise passes take at once, so that they stay in the caches.
 _BLOCK_ROWS = 8
-#: The logits have room for a multiple of this many rows, so that few sizes occur (as `packing.LENGTH_STEP`).
+#: The logits have room for a multiple of this many rows, so that few sizes occur (as `packing.ROUNDED_FROM` does for rows).
 _ROOM_STEP = 128
 
 _OUTPUTS = {"log_probs", "entropy", "is_top1"}
