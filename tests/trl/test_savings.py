@@ -161,7 +161,8 @@ def test_ratio_equals_the_one_trl_computes(
     theirs = batch["importance_sampling_ratio"]
     assert (theirs != 1).any()
     ours = without_old_logprobs(batch)
-    trainer._skips_idle_rows = trainer._packs = False  # the formula alone: the ratio of a sequence sums up rounding errors
+    # The formula alone, on the same log-probs: the ratio of a sequence sums up their rounding errors.
+    trainer._skips_idle_rows = trainer._packs = False
     trainer._compute_loss(trainer.model, ours)
     torch.testing.assert_close(ours["importance_sampling_ratio"], theirs, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(theirs, stock_ratio(trainer, batch), rtol=1e-5, atol=1e-6)
