@@ -164,7 +164,7 @@ class Ours:
 
 
 class Recorder(TrainerCallback):
-    """Seeds every rollout, notes every step, stops at the goal."""
+    """Waits for its turn before every step, seeds the rollout, notes the step, stops at the goal."""
 
     def __init__(
         self, trainer: Any, clock: watch.Clock, job: Job, case: Case, write: Callable[[dict[str, Any]], None]

@@ -1,6 +1,6 @@
 """What the rows of `step_speed` say: medians per arm and shape, ratios of the same steps to A1, targets, table, figure.
 
-Pure functions on what `jobs.start` returned; an arm or a seed that is missing leaves a dash.
+Pure functions on what `jobs.start_in_turns` returned; an arm or a seed that is missing leaves a dash.
 """
 
 from __future__ import annotations
@@ -62,10 +62,10 @@ def _figures(rows: list[dict[str, Any]]) -> dict[str, Any]:
     if not steps:
         return figures
     figures["phases"] = {p: statistics.median(row["phases"][p] for row in steps) for p in PHASES}
-    figures["step_s"] = {f"{row['seed']}/{row['step']}": row["step_s"] for row in steps}
-    figures["update_s"] = {
-        f"{row['seed']}/{row['step']}": row["phases"]["update"] + row["phases"]["old_logprobs"] for row in steps
-    }
+    names = [f"{row['seed']}/{row['step']}" for row in steps]
+    updates = (row["phases"]["update"] + row["phases"]["old_logprobs"] for row in steps)
+    figures["step_s"] = dict(zip(names, (row["step_s"] for row in steps), strict=True))
+    figures["update_s"] = dict(zip(names, updates, strict=True))
     figures["steps_per_hour"] = 3600 / statistics.median(row["step_s"] for row in steps)
     figures["useful_share"] = statistics.fmean(_useful(row["metrics"]) for row in steps)
     figures["tokens"] = statistics.fmean(row["metrics"]["completions/mean_length"] for row in steps)

@@ -122,7 +122,7 @@ def main() -> None:
     rounds = plan.rounds()
     for number, (seed, together) in enumerate(rounds, start=1):
         print(f"{number}/{len(rounds)}: {', '.join(together)}, seed {seed}", flush=True)
-        mine = CASES[:1] if together == ["A0"] else sorted(plan.cases, key=lambda case: -case.max_tokens)
+        mine = plan.cases[:1] if together == ["A0"] else sorted(plan.cases, key=lambda case: -case.max_tokens)
         tree["rows"] += run(
             [
                 job(arm, seed, [replace(case, batch=tree["batches"][arm]) for case in mine], f"{arm}_{seed}")

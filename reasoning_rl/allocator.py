@@ -3,7 +3,8 @@
 glibc keeps large free chunks of all sizes in a few sorted lists and walks them. Under torch, which asks for tensors of many sizes
 and frees them again, the walk was 9 % of all CPU time of an SFT step, with one core waiting for the other (perf; docs/performance.md).
 oneTBB's allocator has bins by size. It can only be put in place when a process starts, hence the restart. What is freed stays
-with it, so that no page is asked for twice, until all in all it holds most of the machine's memory.
+with it for the next tensor of that size, which spares new pages where sizes recur (`packing.ROUNDED_FROM`), until all in all it
+holds most of the machine's memory.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pathlib import Path
 VARIABLE = "REASONING_RL_ALLOCATOR"
 
 _LIBRARIES = ("libtbbmalloc.so.2", "libtbbmalloc_proxy.so.2")
-#: Tensors from this size on, in bytes, are kept for the next step, as smaller ones are; huge pages where the kernel has some.
+#: Tensors from this size on, in bytes, are kept however long no other of that size comes; huge pages where the kernel has some.
 _SETTINGS = {"TBB_MALLOC_SET_HUGE_SIZE_THRESHOLD": str(8 << 20), "TBB_MALLOC_USE_HUGE_PAGES": "1"}
 #: Of the memory that is available when a run starts. Above it, what is freed is given back.
 _SHARE = 0.75

@@ -71,14 +71,14 @@ def make_trainer(
     )
 
 
-def stock_batch(trainer: ReasoningTrainer) -> dict[str, Any]:
-    """A rollout through TRL's own body, with its old log-probs and its importance ratio."""
+def stock_batch(trainer: ReasoningTrainer, packs: bool = False) -> dict[str, Any]:
+    """A rollout through TRL's own body, with its old log-probs (in its own layout, unless `packs`) and its importance ratio."""
     rows = [trainer.train_dataset[i] for i in range(4) for _ in range(4)]  # pyright: ignore
     trainer.current_gradient_accumulation_steps = 1
     trainer.model.train()  # pyright: ignore
-    packs, trainer._packs = trainer._packs, False
+    ours, trainer._packs = trainer._packs, packs
     batch = GRPOTrainer._generate_and_score_completions(trainer, rows)
-    trainer._packs = packs
+    trainer._packs = ours
     trainer.reward.last = []
     return batch
 
@@ -151,18 +151,19 @@ def stock_ratio(trainer: ReasoningTrainer, batch: dict[str, Any]) -> torch.Tenso
     return ratio.clamp(max=high) if mode.endswith("truncate") else torch.where(ratio > high, 0.0, ratio)
 
 
+@pytest.mark.parametrize("packs", [False, True], ids=["padded", "packed"])
 def test_ratio_equals_the_one_trl_computes(
-    tiny_policy: Path, start_engine: Callable[..., Engine], recipe_tree: Callable[..., Any], tmp_path: Path
+    packs: bool, tiny_policy: Path, start_engine: Callable[..., Engine], recipe_tree: Callable[..., Any], tmp_path: Path
 ) -> None:
     engine = start_engine(tiny_policy, dtype="bfloat16")  # a real disagreement between engine and trainer
     recipe = Recipe.model_validate(recipe_tree())
     trainer = make_trainer(engine, tiny_policy, recipe, tmp_path, lora=True)
-    batch = stock_batch(trainer)
+    batch = stock_batch(trainer, packs)
     theirs = batch["importance_sampling_ratio"]
     assert (theirs != 1).any()
     ours = without_old_logprobs(batch)
-    # The formula alone, on the same log-probs: the ratio of a sequence sums up their rounding errors.
-    trainer._skips_idle_rows = trainer._packs = False
+    # Both in the same layout: the formula alone, as the ratio of a sequence sums up the rounding errors of its log-probs.
+    trainer._skips_idle_rows, trainer._packs = False, packs
     trainer._compute_loss(trainer.model, ours)
     torch.testing.assert_close(ours["importance_sampling_ratio"], theirs, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(theirs, stock_ratio(trainer, batch), rtol=1e-5, atol=1e-6)
