@@ -35,6 +35,7 @@ from reasoning_rl.recipe import Model
 from reasoning_rl.trl_bridge.lm_head import use_cpu_lm_head
 from reasoning_rl.trl_bridge.packing import IGNORED, pack
 from reasoning_rl.trl_bridge.policy import policy_folder
+from reasoning_rl.trl_bridge.tree_attention import use_tree_attention
 
 PROMPT, MICRO_ROWS, MICRO_TOKENS = 44, 8, 2048
 GROUPS, LENGTH_OF_GROUPS = (4, 8, 16, 32, 64), 64
@@ -86,13 +87,7 @@ def stock_step(model: torch.nn.Module, group: Group) -> None:
 
 def our_step(model: torch.nn.Module, group: Group) -> None:
     for batch in group.micro_batches():
-        rows = pack(batch.input_ids, batch.attention_mask, batch.labels)
-        given = {
-            "input_ids": rows.input_ids,
-            "position_ids": rows.position_ids,
-            "attention_mask": rows.attention_mask,
-            "shift_labels": rows.shift_labels,
-        }
+        given = pack(batch.input_ids, batch.attention_mask, batch.labels).model_inputs()
         (-_log_probs(model, given).sum()).backward()
 
 
@@ -124,6 +119,7 @@ def main() -> None:
     folder = policy_folder(Model(source=given.model))
     base: PreTrainedModel = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     utils.add_fused_lm_head(base, outputs=("log_probs", "entropy"))
+    use_tree_attention(base)
     model = get_peft_model(base, LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"))
     stock_head = {name: getattr(utils, name) for name in HEAD}
     use_cpu_lm_head()

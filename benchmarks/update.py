@@ -22,6 +22,7 @@ from reasoning_rl.recipe import Model
 from reasoning_rl.trl_bridge.lm_head import use_cpu_lm_head
 from reasoning_rl.trl_bridge.packing import IGNORED, pack
 from reasoning_rl.trl_bridge.policy import policy_folder
+from reasoning_rl.trl_bridge.tree_attention import use_tree_attention
 
 PROMPTS, GROUP, SYSTEM, PROMPT, COMPLETION, REPEATS = 8, 8, 38, 44, 40, 5
 #: What `use_cpu_lm_head` replaces in `trl.trainer.utils`.
@@ -46,19 +47,14 @@ def main() -> None:
     folder = sys.argv[1] if len(sys.argv) > 1 else policy_folder(Model(source="package:smollm2-135m-instruct"))
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     utils.add_fused_lm_head(model, outputs=("log_probs", "entropy"))
+    use_tree_attention(model)
     ids, labels = micro_batch(model.config.vocab_size)
 
     def padded() -> dict[str, Any]:
         return {"input_ids": ids, "labels": labels}
 
     def packed() -> dict[str, Any]:
-        rows = pack(ids, torch.ones_like(ids), labels)
-        return {
-            "input_ids": rows.input_ids,
-            "position_ids": rows.position_ids,
-            "attention_mask": rows.attention_mask,
-            "shift_labels": rows.shift_labels,
-        }
+        return pack(ids, torch.ones_like(ids), labels).model_inputs()
 
     stock_head = {name: getattr(utils, name) for name in HEAD}
     use_cpu_lm_head()

@@ -18,6 +18,7 @@ from reasoning_rl.recipe import Savings
 from reasoning_rl.trl_bridge.cpu_layers import has_whole_weights, use_cpu_layers
 from reasoning_rl.trl_bridge.divergence import check_grad_norm, check_loss
 from reasoning_rl.trl_bridge.packing import can_pack, pack
+from reasoning_rl.trl_bridge.tree_attention import use_tree_attention
 from reasoning_rl.trl_bridge.weights import unwrapped
 
 #: Key under which the number of tokens before packing travels to `compute_loss`.
@@ -34,11 +35,8 @@ class PackingCollator:
         batch = self.pad(examples)
         packed = pack(batch["input_ids"], batch["attention_mask"], batch["labels"])
         return {
-            "input_ids": packed.input_ids,
-            "position_ids": packed.position_ids,
-            "attention_mask": packed.attention_mask,
+            **packed.model_inputs(),
             "labels": packed.shift_labels,  # unread beside shift_labels; the Trainer counts targets only if it is there
-            "shift_labels": packed.shift_labels,
             _NUM_TOKENS: batch["attention_mask"].sum(),
         }
 
@@ -59,6 +57,7 @@ class PackedSFTTrainer(SFTTrainer):
             use_cpu_layers(self.model)
         trl_packs = self.args.packing or self.args.padding_free
         if savings.pack_prompts and not trl_packs and can_pack(unwrapped(self.model).config):
+            use_tree_attention(unwrapped(self.model))
             self.data_collator = PackingCollator(self.data_collator)
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
@@ -67,7 +66,7 @@ class PackedSFTTrainer(SFTTrainer):
         loss = super().compute_loss(model, inputs, *args, **kwargs)
         check_loss(loss, self)
         if num_tokens is not None and self.model.training:  # pyright: ignore
-            # TRL counts the ones of the attention mask, which is a square here.
+            # TRL counts the ones of the attention mask, which is empty here.
             total = cast(torch.Tensor, self.accelerator.reduce(num_tokens, reduction="sum"))
             self._total_train_tokens = seen + int(total)
             self._metrics["train"]["num_tokens"] = [self._total_train_tokens]

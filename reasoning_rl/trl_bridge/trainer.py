@@ -30,6 +30,7 @@ from reasoning_rl.trl_bridge.packing import IGNORED, can_pack, pack
 from reasoning_rl.trl_bridge.reward_func import CombinedReward, ledger_row
 from reasoning_rl.trl_bridge.streaming import RolloutStream, obstacle
 from reasoning_rl.trl_bridge.throughput import StepMeter
+from reasoning_rl.trl_bridge.tree_attention import use_tree_attention
 from reasoning_rl.trl_bridge.weights import unwrapped
 
 logger = logging.getLogger(__name__)
@@ -91,6 +92,9 @@ class ReasoningTrainer(GRPOTrainer):
         self._skips_idle_rows = savings.skip_idle_rows and self._idle_rows_are_idle()
         self._reuses_logprobs = savings.reuse_logprobs and self._is_aligned()
         self._packs = savings.pack_prompts and can_pack(unwrapped(self.model).config)
+        for each in (self.model, self.ref_model) if self._packs else ():
+            if each is not None:
+                use_tree_attention(unwrapped(self.accelerator.unwrap_model(each)))
         self._sorts_rows = (
             savings.whole_groups and self._is_aligned() and self._rows_add_up() and self.loss_type != "bnpo"
         )
@@ -227,13 +231,7 @@ class ReasoningTrainer(GRPOTrainer):
             labels[:, :-num_scored] = IGNORED
             packed = pack(ids, mask, labels)
             with self.accelerator.autocast():
-                output = model(
-                    input_ids=packed.input_ids,
-                    position_ids=packed.position_ids,
-                    attention_mask=packed.attention_mask,
-                    shift_labels=packed.shift_labels,
-                    fused_lm_head=True,
-                )
+                output = model(**packed.model_inputs(), fused_lm_head=True)
             logprobs.append(packed.unpack(output.log_probs, num_scored))
             if compute_entropy:  # a reference policy has none
                 entropies.append(packed.unpack(output.entropy, num_scored))

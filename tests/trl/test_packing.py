@@ -9,7 +9,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, MistralConfig, PreTrainedConfig, Qwen2Config
 from trl.trainer.utils import add_fused_lm_head
 
-from reasoning_rl.trl_bridge import packing
+from reasoning_rl.trl_bridge import packing, tree_attention
 
 PROMPTS = [[5, 6, 7], [8, 9, 10, 11, 12], [13]]
 #: (prompt, completion): groups of unequal size and length, out of order, one completion of one token, one masked whole.
@@ -40,13 +40,25 @@ def labelled(ids: torch.Tensor, mask: torch.Tensor, width: int) -> torch.Tensor:
     return labels
 
 
+def sees(packed: packing.Packed) -> torch.Tensor:
+    """(N, N): whether each token attends to each."""
+    seen = torch.zeros(2 * packed.input_ids.shape[1:], dtype=torch.int)
+    for product in packed.tree.products:
+        keys = product.keys.view(product.num_pieces, -1)
+        for piece, queries in enumerate(product.queries.view(product.num_pieces, -1)):
+            for place, query in enumerate(queries.tolist()):
+                if piece * len(queries) + place not in product.stand_ins.tolist():
+                    seen[query, keys[piece][product.bias[piece, 0, 0, place] == 0]] += 1
+    return seen
+
+
 def test_what_is_common_stands_once_and_completions_do_not_see_each_other() -> None:
     ids, mask, width = micro_batch([(0, [20, 21]), (0, [22])])
     packed = packing.pack(ids, mask, labelled(ids, mask, width))
     assert packed.input_ids.tolist() == [[5, 6, 7, 20, 7]]
     assert packed.position_ids.tolist() == [[0, 1, 2, 3, 2]]
     assert packed.shift_labels.tolist() == [[-100, -100, 20, 21, 22]]
-    assert packed.attention_mask[0, 0].int().tolist() == [
+    assert sees(packed).tolist() == [
         [1, 0, 0, 0, 0],
         [1, 1, 0, 0, 0],
         [1, 1, 1, 0, 0],
@@ -66,19 +78,20 @@ def test_different_prompts_share_their_beginning() -> None:
     assert packed.input_ids.tolist() == [[5, 6, 7, 9, 9]]
     assert packed.position_ids.tolist() == [[0, 1, 2, 2, 3]]
     assert packed.shift_labels.tolist() == [[-100, -100, 20, -100, 21]]
-    assert packed.attention_mask[0, 0, 4].int().tolist() == [1, 1, 0, 1, 1]
+    assert sees(packed)[4].tolist() == [1, 1, 0, 1, 1]
     assert packed.starts == (2, 4) and packed.sizes == (1, 1)
 
 
 @pytest.mark.parametrize("rounded_from", [1, 128], ids="rounded_from={}".format)
-@pytest.mark.parametrize("row_tokens", [1, 9, 12, 512], ids="row_tokens={}".format)
+@pytest.mark.parametrize("piece_tokens", [1, 3, 64], ids="piece_tokens={}".format)
 def test_log_probs_entropies_and_gradients_equal_padded_rows(
-    row_tokens: int, rounded_from: int, tiny_policy: Path, monkeypatch: pytest.MonkeyPatch
+    piece_tokens: int, rounded_from: int, tiny_policy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packing, "ROW_TOKENS", row_tokens)
+    monkeypatch.setattr(tree_attention, "PIECE_TOKENS", piece_tokens)
     monkeypatch.setattr(packing, "ROUNDED_FROM", rounded_from)
     model = AutoModelForCausalLM.from_pretrained(tiny_policy, dtype=torch.float32)
     add_fused_lm_head(model, outputs=("log_probs", "entropy"))
+    tree_attention.use_tree_attention(model)
     ids, mask, width = micro_batch()
     weights = torch.randn(len(ids), width, generator=torch.Generator().manual_seed(0))
 
@@ -93,14 +106,8 @@ def test_log_probs_entropies_and_gradients_equal_padded_rows(
 
     packed = packing.pack(ids, mask, labels)
     assert packed.sizes == tuple(len(completion) for _, completion in MEMBERS)
-    assert row_tokens < 512 or packed.input_ids.numel() < mask.sum()  # less than the tokens without any padding
-    output = model(
-        input_ids=packed.input_ids,
-        position_ids=packed.position_ids,
-        attention_mask=packed.attention_mask,
-        shift_labels=packed.shift_labels,
-        fused_lm_head=True,
-    )
+    assert packed.input_ids.numel() < mask.sum()  # less than the tokens without any padding
+    output = model(**packed.model_inputs(), fused_lm_head=True)
     logprobs, entropies = packed.unpack(output.log_probs, width), packed.unpack(output.entropy, width)
     torch.testing.assert_close(logprobs, expected[0], rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(entropies, expected[1], rtol=1e-5, atol=1e-5)
@@ -126,7 +133,8 @@ def test_long_rows_have_one_of_eight_lengths_between_powers_of_two(length: int, 
     packed = packing.pack(ids, torch.ones_like(ids), ids)
     assert packed.input_ids.shape == (1, expected)
     assert packed.shift_labels[0, length:].eq(packing.IGNORED).all()
-    assert torch.equal(packed.attention_mask[0, 0, length:], torch.eye(expected, dtype=torch.bool)[length:])
+    assert torch.equal(sees(packed)[:length, :length], torch.ones(length, length, dtype=torch.int).tril())
+    assert not sees(packed)[length:].any() and not sees(packed)[:, length:].any()
     assert packed.unpack(packed.shift_labels, length).tolist() == [ids[0, 1:].tolist()]
 
 
@@ -144,8 +152,9 @@ def attending(config: PreTrainedConfig, attention: str = "sdpa") -> PreTrainedCo
         (attending(MistralConfig(sliding_window=64)), False),
         (attending(MistralConfig(sliding_window=None)), True),
         (attending(LlamaConfig(), "eager"), False),
+        (attending(LlamaConfig(attention_dropout=0.1)), False),
     ],
-    ids=["llama", "qwen2", "qwen2-window", "mistral-window", "mistral-full", "eager"],
+    ids=["llama", "qwen2", "qwen2-window", "mistral-window", "mistral-full", "eager", "dropout"],
 )
 def test_only_full_sdpa_attention_is_packed(config: PreTrainedConfig, can: bool) -> None:
     assert packing.can_pack(config) is can
@@ -154,31 +163,3 @@ def test_only_full_sdpa_attention_is_packed(config: PreTrainedConfig, can: bool)
 def test_loaded_policies_run_sdpa(tiny_policy: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(tiny_policy)
     assert AutoConfig.from_pretrained(tiny_policy).model_type == "llama" and packing.can_pack(model.config)
-
-
-@pytest.mark.parametrize(
-    ("lengths", "row_tokens", "expected"),
-    [
-        ([6, 6, 6, 6], 20, (2, 12)),  # filled to the brim: 18 and 6, so two rows of 18
-        ([6, 6, 6], 20, (1, 18)),
-        ([30, 4, 4], 20, (2, 30)),  # one sequence alone is longer than a row
-        ([5, 7, 3, 9], 10, (3, 10)),  # 5 | 7, 3 | 9
-        ([1], 20, (1, 1)),
-    ],
-    ids=str,
-)
-def test_rows_are_as_few_and_then_as_short_as_they_get(
-    lengths: list[int], row_tokens: int, expected: tuple[int, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(packing, "ROW_TOKENS", row_tokens)
-    width = max(lengths) + 1
-    ids = torch.arange(1, 1 + len(lengths) * width).view(len(lengths), width)
-    mask = (torch.arange(width) < torch.tensor(lengths)[:, None] + 1).long()
-    labels = ids.masked_fill(mask == 0, packing.IGNORED)
-    packed = packing.pack(ids, mask, labels)
-    assert packed.input_ids.shape == expected
-    assert packed.sizes == tuple(lengths)
-    found = packed.unpack(packed.shift_labels, width - 1)
-    assert [row[: row.count_nonzero()].tolist() for row in found] == [
-        ids[i, 1 : n + 1].tolist() for i, n in enumerate(lengths)
-    ]
