@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 #: Losses whose normaliser is the number of tokens of the whole generation batch, rows left out included.
-_GLOBAL_NORMALISER = ("dapo", "cispo", "vespo")
+GLOBAL_NORMALISER = ("dapo", "cispo", "vespo")
 
 
 def importance_ratio(
@@ -59,6 +59,15 @@ def trained_rows(inputs: Mapping[str, Any]) -> torch.Tensor:
     return moves.nonzero(as_tuple=True)[0]
 
 
+def filled_up(rows: torch.Tensor, num_rows: int, batch: int) -> torch.Tensor:
+    """`rows` and the first others of the micro-batch, so many in all, in order."""
+    is_chosen = torch.zeros(batch, dtype=torch.bool, device=rows.device)
+    is_chosen[rows] = True
+    others = (~is_chosen).nonzero(as_tuple=True)[0]
+    is_chosen[others[: num_rows - len(rows)]] = True
+    return is_chosen.nonzero(as_tuple=True)[0]
+
+
 def zero_loss(model: nn.Module) -> torch.Tensor:
     """A loss of 0 whose gradient is 0 for every trained parameter, not none at all: an optimiser with momentum moves on."""
     return (
@@ -85,10 +94,19 @@ def select_rows(inputs: Mapping[str, Any], rows: torch.Tensor) -> dict[str, Any]
     return kept
 
 
-def whole_groups(batches: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def whole_groups(
+    batches: Sequence[Mapping[str, Any]], *, evenly: bool = False, idle_cost: bool = True
+) -> list[dict[str, Any]]:
     """The micro-batches of one optimiser step with their rows sorted: completions of a prompt beside each other, short
     ones first, idle ones last. The sum of the losses stays as it is where each of them is a sum or a mean over equally
-    many rows; TRL shuffles the rows, so that no packed row finds a prompt twice."""
+    many rows; TRL shuffles the rows, so that no packed row finds a prompt twice.
+
+    Args:
+        batches: as TRL cut them.
+        evenly: cut anew, into micro-batches of about as many tokens instead of as many rows: the largest decides how much
+            memory a step takes, and memory is found again where sizes recur. For losses that are sums.
+        idle_cost: whether idle rows are computed. If not, micro-batches of idle rows alone come last.
+    """
     sizes = [batch["completion_mask"].size(0) for batch in batches]
     rows = {key: _joined([batch[key] for batch in batches]) for key in batches[0]}
     length = rows["completion_mask"].sum(dim=1)
@@ -97,15 +115,36 @@ def whole_groups(batches: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         tuple(ids[mask].tolist()) for ids, mask in zip(rows["prompt_ids"], rows["prompt_mask"].bool(), strict=True)
     ]
     order = sorted(range(sum(sizes)), key=lambda row: (bool(is_idle[row]), prompts[row], int(length[row])))
+    if evenly:
+        costs = [
+            int(length[row]) + (len(prompts[row]) if at == 0 or prompts[order[at - 1]] != prompts[row] else 0)
+            for at, row in enumerate(order)
+        ]
+        num_computed = len(order) if idle_cost else len(order) - int(is_idle.sum())
+        sizes = _even_sizes(costs[:num_computed], len(order), len(sizes))
     ends = itertools.accumulate(sizes)
     parts = [order[end - size : end] for size, end in zip(sizes, ends, strict=True)]
     return [{key: _picked(value, part) for key, value in rows.items()} for part in parts]
 
 
+def _even_sizes(costs: Sequence[int], num_rows: int, num_batches: int) -> list[int]:
+    """How many consecutive rows each micro-batch gets. The first rows, which have `costs`, are spread by cost over as few micro-batches
+    as would hold them by number; the others, which cost nothing, over the remaining ones, or they go with the last."""
+    num_used = -(-len(costs) * num_batches // num_rows)
+    middles = torch.tensor(costs, dtype=torch.float64).cumsum(0) - torch.tensor(costs) / 2
+    starts = [0] * min(num_used, 1)
+    for number in range(1, num_used):
+        start = int(torch.searchsorted(middles, sum(costs) * number / num_used))
+        starts.append(min(max(start, starts[-1] + 1), len(costs) - num_used + number))  # none is empty
+    num_free, num_idle = num_batches - num_used, num_rows - len(costs)
+    starts += [len(costs) + num_idle * number // num_free for number in range(num_free)]
+    return [end - start for start, end in itertools.pairwise([*starts, num_rows])]
+
+
 def are_cut_freely(loss_type: str, batches: Sequence[Mapping[str, Any]]) -> bool:
     """Whether micro-batches may be cut in another way. Losses that are means over the rows of a micro-batch leave out rows that
     could not be scored, so that those have to stay where TRL's shuffle put them."""
-    return loss_type in _GLOBAL_NORMALISER or all(bool(batch["scored"].all()) for batch in batches if "scored" in batch)
+    return loss_type in GLOBAL_NORMALISER or all(bool(batch["scored"].all()) for batch in batches if "scored" in batch)
 
 
 def _joined(values: Sequence[Any]) -> Any:
@@ -122,12 +161,13 @@ def _picked(value: Any, rows: list[int]) -> Any:
 
 
 def loss_scale(loss_type: str, inputs: Mapping[str, Any], kept: Mapping[str, Any]) -> float:
-    """What the loss of the kept rows is multiplied with to be the loss of all rows."""
-    if loss_type in _GLOBAL_NORMALISER:
+    """What the loss of the kept rows is multiplied with to be the loss of all rows that could be scored (`void_rows`)."""
+    if loss_type in GLOBAL_NORMALISER:
         return 1.0
     if loss_type == "bnpo":  # tokens of the micro-batch
         return float(kept["completion_mask"].sum() / inputs["completion_mask"].sum().clamp(min=1))
-    return kept["completion_mask"].size(0) / inputs["completion_mask"].size(0)  # rows of the micro-batch
+    num_rows = int(inputs["scored"].sum()) if "scored" in inputs else inputs["completion_mask"].size(0)
+    return kept["completion_mask"].size(0) / max(1, num_rows)
 
 
 def has_dropout(model: nn.Module) -> bool:

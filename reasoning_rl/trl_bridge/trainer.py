@@ -130,7 +130,11 @@ class ReasoningTrainer(GRPOTrainer):
             return inputs
         if not exact.are_cut_freely(self.loss_type, batches):
             return inputs
-        self._buffered_inputs = exact.whole_groups(batches)  # pyright: ignore[reportAttributeAccessIssue]
+        self._buffered_inputs = exact.whole_groups(  # pyright: ignore[reportAttributeAccessIssue]
+            batches,
+            evenly=self._runs_alone and self.loss_type in exact.GLOBAL_NORMALISER,
+            idle_cost=not self._skips_idle_rows,
+        )
         return self._buffered_inputs[self._step % len(batches)]
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -172,16 +176,14 @@ class ReasoningTrainer(GRPOTrainer):
         output["num_items_in_batch"] = output["num_items_in_batch"] - gathered.sum()
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
-        inputs = void_rows.without(inputs)
-        kept, scale = inputs, 1.0
-        if self._skips_idle_rows:
-            rows = exact.trained_rows(inputs)
-            if not rows.numel():
-                if self._runs_alone:
-                    return exact.zero_loss(model)
-                rows = torch.zeros(1, dtype=torch.long, device=rows.device)  # a pass of its own, as on the other ranks
-            kept = exact.select_rows(inputs, rows)
-            scale = exact.loss_scale(self.loss_type, inputs, kept)
+        rows = exact.trained_rows(inputs) if self._skips_idle_rows else void_rows.scored_rows(inputs)
+        if not self._runs_alone:  # TRL's metrics are gathered, for which every rank needs as many rows as the others
+            counts: Any = self.accelerator.gather(torch.tensor([len(rows)], device=rows.device))
+            rows = exact.filled_up(rows, max(1, int(counts.max())), len(inputs["advantages"]))
+        elif not len(rows):
+            return exact.zero_loss(model)
+        kept = inputs if len(rows) == len(inputs["advantages"]) else exact.select_rows(inputs, rows)
+        scale = exact.loss_scale(self.loss_type, inputs, kept)
         self.meter.add_trained(kept, only_useful=self._skips_idle_rows)
         needs_ratio = self.vllm_importance_sampling_correction and "importance_sampling_ratio" not in kept
         self._without_ratio = kept if needs_ratio else None

@@ -7,11 +7,10 @@ tests/trl/test_void_rows.py holds the gradients against TRL's on the other rows 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-
-from reasoning_rl.trl_bridge.savings import select_rows
 
 
 def leave_out(rollout: dict[str, Any], is_void: torch.Tensor) -> torch.Tensor:
@@ -31,13 +30,11 @@ def leave_out(rollout: dict[str, Any], is_void: torch.Tensor) -> torch.Tensor:
     return num_tokens
 
 
-def without(inputs: dict[str, Any]) -> dict[str, Any]:
-    """A micro-batch without its void rows, itself when it has none.
-
-    Where all are void one is kept and counts nothing, since every rank must run a forward and a backward pass.
-    """
+def scored_rows(inputs: Mapping[str, Any]) -> torch.Tensor:
+    """Indices of the rows of a micro-batch that are not void."""
     scored = inputs.get("scored")
-    if scored is None or bool(scored.all()):
-        return inputs
-    rows = scored.nonzero(as_tuple=True)[0]
-    return select_rows(inputs, rows if rows.numel() else torch.zeros(1, dtype=torch.long, device=scored.device))
+    return (
+        torch.arange(len(inputs["advantages"]), device=inputs["advantages"].device)
+        if scored is None
+        else scored.nonzero()[:, 0]
+    )

@@ -35,9 +35,9 @@ def assert_equal_gradients(found: Gradients, expected: Gradients) -> None:
         torch.testing.assert_close(found[name], gradient, rtol=1e-5, atol=float(1e-5 * norm), msg=name)
 
 
-def batch_of(trainer: ReasoningTrainer) -> dict[str, Any]:
+def batch_of(trainer: ReasoningTrainer, *, packs: bool = False) -> dict[str, Any]:
     """A stock rollout of 16 rows in 4 groups, 2 of them idle, of unequal lengths."""
-    batch = stock_batch(trainer)
+    batch = stock_batch(trainer, packs)
     lengths = torch.tensor([12 - 5 * i % 11 for i in range(16)])
     batch["completion_mask"] = batch["completion_mask"] * (torch.arange(12) < lengths[:, None])
     batch["num_items_in_batch"] = batch["completion_mask"].sum()
@@ -54,15 +54,27 @@ def test_eight_micro_batches_equal_one(
     engine = start_engine(tiny_policy, dtype="float32")
     recipe = Recipe.model_validate(recipe_tree())
     trainer = make_trainer(engine, tiny_policy, recipe, tmp_path, lora=lora, **TOKEN_RATIO)
+    state = torch.get_rng_state()
     batch = batch_of(trainer)
-    torch.manual_seed(5)
-    shuffled = split_tensor_dict(shuffle_sequence_dict(dict(batch)), 8)  # pyright: ignore[reportArgumentType]
+    torch.set_rng_state(state)
+    packed = batch_of(trainer, packs=True)
+    assert torch.equal(batch["completion_ids"], packed["completion_ids"])
     for loss_type in [loss for loss in LOSSES if loss != "bnpo"]:  # bnpo depends on the micro-batches by definition
+        # VESPO raises the ratio of a sequence to a power: the rounding of its log-probs, in either layout, comes to 2e-5.
+        whole = packed if loss_type == "vespo" else batch
+        torch.manual_seed(5)
+        shuffled = split_tensor_dict(shuffle_sequence_dict(dict(whole)), 8)  # pyright: ignore[reportArgumentType]
         trainer.loss_type = loss_type
         trainer.current_gradient_accumulation_steps = trainer.args.steps_per_generation = 1  # pyright: ignore
-        expected_loss, expected = loss_and_gradients(trainer, GRPOTrainer._compute_loss, dict(batch))
+        expected_loss, expected = loss_and_gradients(
+            trainer, GRPOTrainer._compute_loss, dict(whole), packs=loss_type == "vespo"
+        )
         trainer.current_gradient_accumulation_steps = trainer.args.steps_per_generation = 8  # pyright: ignore
-        for micro_batches in (shuffled, exact.whole_groups(shuffled)):
+        cuts = [shuffled, exact.whole_groups(shuffled)]
+        if loss_type in exact.GLOBAL_NORMALISER:
+            cuts.append(exact.whole_groups(shuffled, evenly=True, idle_cost=False))
+            assert len({len(part["advantages"]) for part in cuts[-1]}) > 1
+        for micro_batches in cuts:
             loss, found = torch.tensor(0.0), {name: torch.zeros_like(g) for name, g in expected.items()}
             for micro_batch in micro_batches:
                 part, gradients = loss_and_gradients(
@@ -90,6 +102,42 @@ def test_whole_groups_sorts_rows_and_loses_none() -> None:
     assert [batch["completion_ids"][:, 0].tolist() for batch in batches] == [[1, 2], [4, 0], [5, 3]]
     assert [batch["advantages"].tolist() for batch in batches] == [[2.0, 3.0], [5.0, 1.0], [6.0, 0.0]]
     assert all(int(batch["num_items_in_batch"]) == 9 for batch in batches)
+
+
+@pytest.mark.parametrize(
+    ("costs", "num_rows", "num_batches", "expected"),
+    [
+        ([5] * 8, 8, 2, [4, 4]),
+        ([1, 1, 1, 1, 4, 4], 6, 3, [4, 1, 1]),
+        ([100, 1, 1, 1], 4, 4, [1, 1, 1, 1]),  # none is empty
+        ([9, 1, 1, 1], 8, 2, [4, 4]),  # four rows fill one of two
+        ([3] * 5, 8, 2, [2, 6]),  # the idle ones go with the last
+        ([1] * 2, 6, 6, [1] * 6),
+        ([1] * 4, 12, 6, [2, 2, 2, 2, 2, 2]),
+        ([], 8, 4, [2, 2, 2, 2]),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_micro_batches_are_cut_by_tokens(
+    costs: list[int], num_rows: int, num_batches: int, expected: list[int]
+) -> None:
+    assert exact._even_sizes(costs, num_rows, num_batches) == expected
+
+
+def test_a_prompt_counts_once_in_each_micro_batch() -> None:
+    """Costs of the rows, prompt in brackets: (2) 1, 2, 3 and (2) 2, 2; the sixth row is idle."""
+    prompts = torch.tensor([[0, 1, 7], [0, 1, 7], [0, 1, 7], [0, 3, 4], [0, 3, 4], [0, 3, 4]])
+    lengths = torch.tensor([1, 2, 3, 2, 2, 9])
+    columns: dict[str, torch.Tensor | None] = {
+        "prompt_ids": prompts,
+        "prompt_mask": (prompts > 0).long(),
+        "completion_ids": lengths[:, None].expand(-1, 9),
+        "completion_mask": (torch.arange(9) < lengths[:, None]).long(),
+        "advantages": torch.tensor([1.0, 1.0, 1.0, 1.0, 1.0, 0.0]),
+    }
+    for idle_cost, expected in ((False, [[1, 2, 3], [2, 2, 9]]), (True, [[1, 2, 3, 2], [2, 9]])):
+        parts = exact.whole_groups(split_tensor_dict(columns, 2), evenly=True, idle_cost=idle_cost)
+        assert [part["completion_ids"][:, 0].tolist() for part in parts] == expected
 
 
 @pytest.mark.parametrize(
@@ -171,20 +219,29 @@ def test_masked_truncated_completions_equal_stock(
 
 @pytest.mark.slow
 @pytest.mark.engine
+@pytest.mark.parametrize("idle", ["in both", "in one", "with void rows"])
 def test_two_ranks_equal_one(
-    tiny_policy: Path, start_engine: Callable[..., Engine], recipe_tree: Callable[..., Any], tmp_path: Path
+    idle: str, tiny_policy: Path, start_engine: Callable[..., Engine], recipe_tree: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """Each rank takes half of a batch (one trained and one idle group), DDP averages; the gradients are those of TRL on
-    the whole batch in one process."""
+    """Each rank takes half of a batch: both have a trained and an idle group, or one has the trained and the other the idle ones,
+    or two of one's rows could not be scored besides. DDP averages; the gradients are those of TRL on the whole batch in one process."""
     engine = start_engine(tiny_policy, dtype="float32")
     tree = recipe_tree()
     trainer = make_trainer(engine, tiny_policy, Recipe.model_validate(tree), tmp_path, lora=True, **TOKEN_RATIO)
     batch = batch_of(trainer)
+    if idle != "in both":
+        order = (batch["advantages"] == 0).long().argsort(stable=True)
+        batch |= {k: v[order] for k, v in batch.items() if isinstance(v, torch.Tensor) and v.dim()}
+    losses = [loss for loss in LOSSES if loss != "bnpo"]  # bnpo is a mean over the tokens of a rank by definition
+    if idle == "with void rows":  # losses that are means over rows are means over the scored rows of a rank
+        losses = list(exact.GLOBAL_NORMALISER)
+        batch["scored"] = torch.tensor([True] * 3 + [False] * 2 + [True] * 11)
+        batch["completion_mask"] = batch["completion_mask"] * batch["scored"][:, None]
+        batch["num_items_in_batch"] = batch["completion_mask"].sum()
     expected = {}
-    for loss_type in LOSSES:
-        if loss_type != "bnpo":  # a mean over the tokens of a rank by definition
-            trainer.loss_type = loss_type
-            expected[loss_type] = loss_and_gradients(trainer, GRPOTrainer._compute_loss, dict(batch))[1]
+    for loss_type in losses:
+        trainer.loss_type = loss_type
+        expected[loss_type] = loss_and_gradients(trainer, GRPOTrainer._compute_loss, dict(batch))[1]
     assert trainer.model is not None
     torch.save({"batch": batch, "weights": trainer.model.state_dict()}, tmp_path / "batch.pt")
     (tmp_path / "recipe.json").write_text(json.dumps(tree))

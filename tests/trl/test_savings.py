@@ -84,14 +84,14 @@ def stock_batch(trainer: ReasoningTrainer, packs: bool = False) -> dict[str, Any
 
 
 def loss_and_gradients(
-    trainer: ReasoningTrainer, compute: Callable[..., torch.Tensor], batch: dict[str, Any]
+    trainer: ReasoningTrainer, compute: Callable[..., torch.Tensor], batch: dict[str, Any], *, packs: bool = False
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """TRL's in its own layout, unless `packs`."""
     assert trainer.model is not None
     trainer.model.zero_grad()
-    ours = compute is not GRPOTrainer._compute_loss
-    packs, trainer._packs = trainer._packs, trainer._packs and ours
+    ours, trainer._packs = trainer._packs, trainer._packs and (packs or compute is not GRPOTrainer._compute_loss)
     loss = compute(trainer, trainer.model, copy.copy(batch))
-    trainer._packs = packs
+    trainer._packs = ours
     loss.backward()
     gradients = {n: p.grad.clone() for n, p in trainer.model.named_parameters() if p.grad is not None}
     return loss.detach(), gradients

@@ -21,7 +21,7 @@ from reasoning_rl.scoring import RewardSet, WeightedReward
 from reasoning_rl.trl_bridge.engine import Engine
 from reasoning_rl.trl_bridge.reward_func import CombinedReward
 from reasoning_rl.trl_bridge.trainer import ReasoningTrainer
-from reasoning_rl.trl_bridge.void_rows import leave_out, without
+from reasoning_rl.trl_bridge.void_rows import leave_out, scored_rows
 
 pytestmark = pytest.mark.engine
 
@@ -187,8 +187,8 @@ def test_leaving_out() -> None:
     batch = {"completion_mask": mask, "prompt_mask": torch.ones(3, 2), "prompt_ids": torch.ones(3, 2)}
     assert leave_out(batch, torch.tensor([False, True, False])) == 3
     assert batch["completion_mask"].tolist() == [[1, 1, 0], [0, 0, 0], [1, 0, 0]]
-    assert without(batch)["completion_mask"].tolist() == [[1, 1], [1, 0]]
-    untouched = {"completion_mask": mask}
-    assert without(untouched) is untouched
+    batch["advantages"] = torch.ones(3)
+    assert scored_rows(batch).tolist() == [0, 2]
+    assert scored_rows({"advantages": torch.ones(3)}).tolist() == [0, 1, 2]
     batch["scored"] = torch.tensor([False, False, False])
-    assert without(batch)["completion_mask"].shape[0] == 1
+    assert scored_rows(batch).tolist() == []
