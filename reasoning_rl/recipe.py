@@ -156,7 +156,7 @@ class Savings(Section):
     keep_casts: bool = True
     """With LoRA under bf16 autocast on a CPU: keep the casts of frozen weights instead of making them in every pass."""
     cpu_layers: bool = True
-    """On a CPU: LoRA layers, RMSNorm and the key heads of attention in fewer passes over memory. For `sft` stages too."""
+    """On a CPU: LoRA layers and RMSNorm in fewer passes over memory, MLPs in less of it. For `sft` stages too."""
     push_layers: bool = True
     """With LoRA on a CPU and `vllm.enforce_eager`: set the layers of the engine that the adapter changes, instead of
     reloading every weight at each step."""

@@ -2,8 +2,8 @@
 
 On a few cores an update is bound by memory more than by arithmetic. PEFT's LoRA layers make an intermediate result of every
 sign in W x + s · B (A x), cast x for each of W and A, and so take as long again as the layers that they adapt, for a twentieth of
-the multiply-adds; RMSNorm makes ten passes in the backward pass where four do; SDPA with a mask gets keys and values copied
-for every query head (docs/performance.md; tests/trl/test_cpu_layers.py).
+the multiply-adds; RMSNorm makes ten passes in the backward pass where four do; a gated MLP keeps silu(gate), a seventh of what a layer
+keeps for the backward pass, where one pass makes it again (docs/performance.md; tests/trl/test_cpu_layers.py).
 """
 
 from __future__ import annotations
@@ -17,12 +17,9 @@ from peft.tuners.lora import Linear
 from torch import nn
 from torch.nn import functional
 from transformers import Trainer
-from transformers.integrations import sdpa_attention
+from transformers.activations import SiLUActivation
 
 from reasoning_rl.trl_bridge.frozen_weights import weight_in
-
-#: Whether SDPA is told which query heads share a key head, as transformers decides it.
-STOCK_SHARES_HEADS = sdpa_attention.use_gqa_in_sdpa
 
 
 def has_whole_weights(trainer: Trainer) -> bool:
@@ -34,22 +31,18 @@ def use_cpu_layers(model: nn.Module) -> int:
     """Replaces the forward pass of every layer that can be; returns how many. Parameters, names and state dict stay.
 
     LoRA layers with dropout, biases of their own, several adapters, a variant such as DoRA or a trained base are left to PEFT,
-    as is every pass without the adapter; norms that are not RMSNorm in float32, whatever their class is called, to their class.
+    as is every pass without the adapter; norms that are not RMSNorm in float32 and MLPs that are not SwiGLU, whatever their class
+    is called, to their class.
     """
-    sdpa_attention.use_gqa_in_sdpa = _shares_heads
     num_replaced = 0
     for layer in model.modules():
         replacement = _lora_forward if type(layer) is Linear and _plain_adapter(layer) else None
         replacement = _norm_forward if _is_rms_norm(layer) else replacement
+        replacement = _mlp_forward if _is_gated_mlp(layer) else replacement
         if replacement:
             layer.forward = partial(replacement, layer, layer.forward)
             num_replaced += 1
     return num_replaced
-
-
-def _shares_heads(attention_mask: torch.Tensor | None, key: torch.Tensor, value: torch.Tensor) -> bool:
-    """On a CPU with a mask too, unlike on accelerators, whose fused kernels cannot."""
-    return key.device.type == "cpu" or STOCK_SHARES_HEADS(attention_mask, key, value)
 
 
 def _plain_adapter(layer: Linear) -> str | None:
@@ -163,3 +156,35 @@ class _RmsNorm(torch.autograd.Function):
         wants_weight = ctx.needs_input_grad[1]
         of_weight = (gradients[0] * x).mul_(inverse).flatten(0, -2).sum(0) if wants_weight else None
         return of_x, of_weight, None
+
+
+def _is_gated_mlp(layer: nn.Module) -> bool:
+    """Whether an MLP computes what `_mlp_forward` does, tried on some numbers."""
+    gate, *others = (getattr(layer, name, None) for name in ("gate_proj", "up_proj", "down_proj"))
+    if not type(layer).__name__.endswith("MLP") or not all(isinstance(part, nn.Module) for part in (gate, *others)):
+        return False
+    if not isinstance(getattr(layer, "act_fn", None), nn.SiLU | SiLUActivation) or "forward" in vars(layer):
+        return False
+    weight: torch.Tensor = next(gate.parameters())  # pyright: ignore[reportOptionalMemberAccess]
+    x = torch.linspace(-1, 3, 2 * weight.size(-1), dtype=weight.dtype).view(2, -1)
+    with torch.no_grad():
+        return torch.equal(layer(x), _mlp_forward(layer, layer, x))
+
+
+def _mlp_forward(layer: Any, stock: Callable[..., Any], x: torch.Tensor) -> Any:
+    return layer.down_proj(_SwiGlu.apply(layer.gate_proj(x), layer.up_proj(x)))
+
+
+class _SwiGlu(torch.autograd.Function):
+    """silu(gate) · up."""
+
+    @staticmethod
+    def forward(ctx: Any, gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(gate, up)
+        return functional.silu(gate).mul_(up)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        gate, up = ctx.saved_tensors
+        of_gate = torch.ops.aten.silu_backward(gradients[0] * up, gate)
+        return of_gate, functional.silu(gate).mul_(gradients[0])

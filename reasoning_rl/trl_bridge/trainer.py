@@ -94,7 +94,7 @@ class ReasoningTrainer(GRPOTrainer):
         self._packs = savings.pack_prompts and can_pack(unwrapped(self.model).config)
         for each in (self.model, self.ref_model) if self._packs else ():
             if each is not None:
-                use_tree_attention(unwrapped(self.accelerator.unwrap_model(each)))
+                use_tree_attention(unwrapped(self.accelerator.unwrap_model(each)))  # pyright: ignore[reportArgumentType]
         self._sorts_rows = (
             savings.whole_groups and self._is_aligned() and self._rows_add_up() and self.loss_type != "bnpo"
         )

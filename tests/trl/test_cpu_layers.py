@@ -10,21 +10,17 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
-from transformers import AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
-from transformers.integrations import sdpa_attention
+from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config, Qwen2ForCausalLM
 from transformers.models.gemma.modeling_gemma import GemmaRMSNorm
+from transformers.models.llama.modeling_llama import LlamaMLP
 
-from reasoning_rl.trl_bridge.cpu_layers import STOCK_SHARES_HEADS, use_cpu_layers
+from reasoning_rl.trl_bridge.cpu_layers import use_cpu_layers
 from reasoning_rl.trl_bridge.frozen_weights import keep_casts
 
 IDS = torch.randint(10, 60, (8, 3, 9), generator=torch.Generator().manual_seed(0))
-LINEAR, NORMS = 7, 2  # per layer: q, k, v, o, gate, up, down; before attention and MLP
+LINEAR, NORMS, MLPS = 7, 2, 1  # per layer: q, k, v, o, gate, up, down; before attention and MLP
 
-
-@pytest.fixture(autouse=True)
-def stock_heads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Key heads as transformers has them, whatever trainer was made in this process before; undone after the test."""
-    monkeypatch.setattr(sdpa_attention, "use_gqa_in_sdpa", STOCK_SHARES_HEADS)
+SMALL: dict[str, Any] = {"hidden_size": 16, "intermediate_size": 24, "num_attention_heads": 2}
 
 
 def base_model(folder: Path, family: str = "llama") -> Any:
@@ -78,7 +74,7 @@ def test_lora_equals_peft(alpha: int, checkpoints: bool, family: str, tiny_polic
             model.enable_input_require_grads()
             model.gradient_checkpointing_enable({"use_reentrant": False})
     expected = results(stock)
-    assert use_cpu_layers(ours) == (LINEAR + NORMS) * ours.config.num_hidden_layers + 1
+    assert use_cpu_layers(ours) == (LINEAR + NORMS + MLPS) * ours.config.num_hidden_layers + 1
     assert errors(results(ours), expected).max() < 1e-5
 
 
@@ -86,7 +82,7 @@ def test_full_training_equals_transformers(tiny_policy: Path) -> None:
     stock = base_model(tiny_policy)
     ours = copy.deepcopy(stock)
     expected = results(stock)
-    assert use_cpu_layers(ours) == NORMS * ours.config.num_hidden_layers + 1
+    assert use_cpu_layers(ours) == (NORMS + MLPS) * ours.config.num_hidden_layers + 1
     assert sum("norm" in name for name in expected) == NORMS * ours.config.num_hidden_layers + 1
     assert errors(results(ours), expected).max() < 1e-5
 
@@ -110,9 +106,7 @@ def test_bfloat16_is_as_near_to_float32(is_full: bool, keeps: bool, tiny_policy:
     assert 0 < total(ours) <= 1.2 * expected
 
 
-def test_an_adapter_of_another_type_than_its_base_is_left_to_peft(
-    tiny_policy: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_adapter_of_another_type_than_its_base_is_left_to_peft(tiny_policy: Path) -> None:
     """Of the weights of a policy that is loaded in bfloat16, PEFT keeps those of the adapter in float32."""
     base = base_model(tiny_policy).to(torch.bfloat16)
     options: dict[str, Any] = {"r": 4, "target_modules": "all-linear", "init_lora_weights": False}
@@ -120,7 +114,6 @@ def test_an_adapter_of_another_type_than_its_base_is_left_to_peft(
     ours = copy.deepcopy(stock)
     expected = results(stock)
     use_cpu_layers(ours)
-    monkeypatch.setattr(sdpa_attention, "use_gqa_in_sdpa", STOCK_SHARES_HEADS)  # sums in another order
     assert errors(results(ours), expected).max() == 0
 
 
@@ -161,7 +154,8 @@ def test_what_is_not_plain_is_left_to_peft(options: dict[str, Any], tiny_policy:
     """Of Qwen2's layers, q, k and v have a bias that could be trained."""
     model = adapted(tiny_policy, "qwen2", **options)
     left = 3 if "bias" in options else LINEAR
-    assert use_cpu_layers(model) == (LINEAR - left + NORMS) * model.config.num_hidden_layers + 1
+    left += MLPS if "lora_dropout" in options else 0  # what it computes cannot be tried out
+    assert use_cpu_layers(model) == (LINEAR + NORMS + MLPS - left) * model.config.num_hidden_layers + 1
 
 
 def test_two_adapters_are_left_to_peft(tiny_policy: Path) -> None:
@@ -177,3 +171,30 @@ def test_two_adapters_are_left_to_peft(tiny_policy: Path) -> None:
 def test_a_norm_that_computes_something_else_is_left_alone() -> None:
     assert use_cpu_layers(GemmaRMSNorm(8)) == 0  # 1 + weight
     assert use_cpu_layers(nn.RMSNorm(8)) == 0  # torch's own, without `variance_epsilon`
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_swiglu_is_the_stock_one_to_the_bit_and_keeps_two_tensors(dtype: torch.dtype) -> None:
+    stock = LlamaMLP(LlamaConfig(**SMALL)).to(dtype)
+    ours = copy.deepcopy(stock)
+    assert use_cpu_layers(ours) == MLPS
+    x = torch.randn(3, 5, 16, dtype=dtype)
+    found, kept = [], []
+    for mlp in (stock, ours):
+        kept.append([])
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: kept[-1].append(t) or t, lambda t: t):
+            output = mlp(x)
+        found.append([output, *torch.autograd.grad(output.sum(), list(mlp.parameters()))])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+    wide = [{t.data_ptr() for t in tensors if t.size(-1) == 24 and t.numel() == 15 * 24} for tensors in kept]
+    assert [len(tensors) for tensors in wide] == [4, 3]  # gate, up and their product, for the weight behind it
+
+
+def test_an_mlp_that_computes_something_else_is_left_alone() -> None:
+    assert use_cpu_layers(LlamaMLP(LlamaConfig(**SMALL, hidden_act="gelu"))) == 0
+    assert use_cpu_layers(DoubledMLP(LlamaConfig(**SMALL))) == 0
+
+
+class DoubledMLP(LlamaMLP):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 2 * super().forward(x)

@@ -56,7 +56,9 @@ def results(output: torch.Tensor, given: list[torch.Tensor]) -> list[torch.Tenso
 
 def attend(given: list[torch.Tensor], scaling: float | None = None) -> torch.Tensor:
     tree = TokenTree.of(BRANCHES, PADDED, torch.device("cpu"))
-    return tree_attention._attention(torch.nn.Module(), *given, tree_attention.no_mask(), 0.0, scaling, tree=tree)[0]
+    query, key, value = given
+    mask = tree_attention.no_mask()
+    return tree_attention._attention(torch.nn.Module(), query, key, value, mask, 0.0, scaling, tree=tree)[0]
 
 
 @pytest.mark.parametrize("scaling", [None, 0.3], ids="scaling={}".format)
