@@ -32,8 +32,8 @@ from reasoning_rl import allocator
 from reasoning_rl.trl_bridge.precision import prefers_float32
 
 ON_GPU = torch.cuda.is_available()
-#: Of our engine on a CPU; enough for all sequences of a step. TRL's has jobs.STOCK_KV_CACHE_GIB.
-KV_CACHE_MIB = 256
+#: Of our engine on a CPU; room for 32 sequences of 256 tokens, 23 KiB each. TRL's has jobs.STOCK_KV_CACHE_GIB.
+KV_CACHE_MIB = 192
 #: Of every engine on a GPU: the share of its memory.
 GPU_SHARE = 0.2
 LORA = {"r": 16, "lora_alpha": 32, "target_modules": "all-linear"}

@@ -150,7 +150,7 @@ def markdown(tree: dict[str, Any], where: str) -> str:
     ]
     return "\n\n".join(
         [
-            f"{where}. {tree['plan']}. Micro-batches: {tree['batches']}.",
+            f"{where}. {tree['plan']}. Micro-batches by the most tokens: {tree['batches']}.",
             table(head, rows),
             "Seconds are medians over steps [min–max]; ratios are of the same step of the same seed, which the arms ran "
             "right after each other, and their medians [min–max]; memory: over seeds. "

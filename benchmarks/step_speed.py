@@ -5,8 +5,8 @@
 
 SmolLM2-135M, LoRA r 16 on all linear layers, bf16 autocast, 4 prompts × 8 completions a step. Arms are those of `jobs`;
 each arm of a seed has a process of its own, all of them alive, and they take turns step by step: the same step of all arms
-runs within a minute or two, and ratios are of such steps. Who is first changes from seed to seed. Each arm runs with the
-micro-batch that a tuning run before found fastest: the smallest within 5 % of the best. The largest shape comes first in every
+runs within a minute or two, and ratios are of such steps. Who is first changes from seed to seed. Each arm runs each length with
+the micro-batch that a tuning run before found fastest: the smallest within 5 % of the best. The largest shape comes first in every
 process: a small one is slow in a process that has not had a large one yet, stock TRL by half as much again. Writes
 OUT/step_speed.json, .md and .svg. Nothing else may run meanwhile; what others used is reported. Takes 20 GB of memory.
 """
@@ -32,8 +32,8 @@ CASES = (
     Case("long", max_tokens=96, ask="explain", steps=4),
     Case("short, half idle", max_tokens=32, half_idle=True, steps=4),
 )
-#: Micro-batches that the tuning runs try.
-BATCHES = (8, 16, 32)
+#: Micro-batches that the tuning runs try, for so many steps, of which the fastest counts.
+BATCHES, TUNING_STEPS = (8, 16, 32), 2
 #: Recipe keys of arm C: what this project offers beyond the same mathematics. Add with --c.
 BEHAVIOUR = ("sampling.refill_rounds=2",)
 #: Rough seconds on 2 cores of AVX512-BF16, for the estimate only.
@@ -60,8 +60,14 @@ class Plan:
     def minutes(self) -> float:
         """Estimate for 2 cores with SmolLM2-135M."""
         seconds = sum(START_S + self._case_s(arm) for _, arms in self.rounds() for arm in arms)
-        each = [START_S + 2 * (1 + len(BATCHES)) * STEP_S[arm][self.cases[0].name] for arm in STEP_S]
+        steps = 1 + TUNING_STEPS * len(BATCHES)
+        each = [START_S + steps * STEP_S[arm][case.name] for arm in STEP_S for case in self.tuned()]
         return (seconds + self.tune * sum(each)) / 60
+
+    def tuned(self) -> list[Case]:
+        """A case of each length, long ones first."""
+        lengths = {case.max_tokens: case for case in reversed(self.cases)}
+        return [lengths[length] for length in sorted(lengths, reverse=True)]
 
     def _case_s(self, arm: str) -> float:
         if arm == "A0":
@@ -105,18 +111,25 @@ def main() -> None:
                 print(f"{row['arm']} seed {row['seed']} {row['case'] or ''}: {row['error']}", flush=True)
         return rows
 
-    tree["batches"] = dict.fromkeys(arms, given.batch or 8)
+    lengths = [case.max_tokens for case in plan.tuned()]
+    tree["batches"] = {arm: dict.fromkeys(lengths, given.batch or 8) for arm in arms}
     for arm, also in (("A1", {"A0", "A1"}), ("B", {"B", "C"})):
         if not plan.tune or also.isdisjoint(arms):
             continue
-        first = replace(plan.cases[0], steps=1)
-        tried = [replace(first, name=f"batch {size}", batch=size) for size in BATCHES]
-        rows = run([job(arm, 0, [replace(tried[-1], name="warm"), *tried], f"tuning_{arm}")])
-        times = {
-            int(row["case"].split()[1]): row["step_s"] for row in rows if row.get("counts") and row["case"] != "warm"
-        }
-        fast = [size for size, step_s in sorted(times.items()) if step_s <= 1.05 * min(times.values())]
-        tree["batches"] |= dict.fromkeys(also & set(arms), fast[0] if fast else 8)
+        tried = [replace(case, warm_up=0, steps=1, name="warm", batch=BATCHES[-1]) for case in plan.tuned()[:1]]
+        for case in plan.tuned():
+            for size in BATCHES:
+                tried.append(replace(case, warm_up=0, steps=TUNING_STEPS, name=f"{case.max_tokens} {size}", batch=size))
+        rows = run([job(arm, 0, tried, f"tuning_{arm}")])
+        times: dict[int, dict[int, float]] = {length: {} for length in lengths}
+        for row in rows:
+            if row.get("counts") and row["case"] != "warm":
+                length, size = map(int, row["case"].split())
+                times[length][size] = min(row["step_s"], times[length].get(size, row["step_s"]))
+        for length, found in times.items():
+            fast = [size for size, step_s in sorted(found.items()) if step_s <= 1.05 * min(found.values())]
+            for each in also & set(arms):
+                tree["batches"][each][length] = fast[0] if fast else 8
         tree.setdefault("tuning", {})[arm] = times
     print(f"micro-batches: {tree['batches']}", flush=True)
     rounds = plan.rounds()
@@ -125,7 +138,7 @@ def main() -> None:
         mine = plan.cases[:1] if together == ["A0"] else sorted(plan.cases, key=lambda case: -case.max_tokens)
         tree["rows"] += run(
             [
-                job(arm, seed, [replace(case, batch=tree["batches"][arm]) for case in mine], f"{arm}_{seed}")
+                job(arm, seed, [replace(c, batch=tree["batches"][arm][c.max_tokens]) for c in mine], f"{arm}_{seed}")
                 for arm in together
             ]
         )
