@@ -10,6 +10,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from reasoning_rl.trl_bridge import tree_attention
+from reasoning_rl.trl_bridge.packing import pack
 from reasoning_rl.trl_bridge.tree_attention import Branch, TokenTree
 
 #: A trunk of 70 tokens and branches of its 30th and 69th, one of a branch; then a tree of one token, and 6 of padding.
@@ -149,3 +150,21 @@ def test_a_model_that_does_not_hand_on_the_tree_is_an_error(policy: PreTrainedMo
 def test_no_other_attention_takes_the_mask_for_one(policy: PreTrainedModel) -> None:
     with pytest.raises(RuntimeError, match="size"):
         policy(torch.tensor([[5, 6]]), attention_mask=tree_attention.no_mask())
+
+
+@pytest.mark.parametrize("reentrant", [False, True], ids="reentrant={}".format)
+def test_checkpointed_layers_get_the_tree_again(reentrant: bool, policy: PreTrainedModel) -> None:
+    tree_attention.use_tree_attention(policy)
+    policy.train()
+    policy.enable_input_require_grads()
+    ids = torch.tensor([[5, 6, 7, 20, 7, 30]])
+    labels = torch.tensor([[-100, -100, -100, 20, -100, 30]])
+    given = pack(ids.repeat(2, 1), torch.ones(2, 6, dtype=torch.long), labels.repeat(2, 1)).model_inputs()
+    del given["shift_labels"]
+    found = []
+    for _ in range(2):
+        policy.zero_grad()
+        policy(**given).logits.log_softmax(-1)[..., 3].sum().backward()
+        found.append([p.grad.clone() for p in policy.parameters() if p.grad is not None])
+        policy.gradient_checkpointing_enable({"use_reentrant": reentrant})
+    assert len(found[0]) > 10 and all(torch.equal(a, b) for a, b in zip(*found, strict=True))
