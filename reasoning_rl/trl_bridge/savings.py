@@ -95,7 +95,7 @@ def select_rows(inputs: Mapping[str, Any], rows: torch.Tensor) -> dict[str, Any]
 
 
 def whole_groups(
-    batches: Sequence[Mapping[str, Any]], *, evenly: bool = False, idle_cost: bool = True
+    batches: Sequence[Mapping[str, Any]], *, evenly: bool = False, computes_idle: bool = True
 ) -> list[dict[str, Any]]:
     """The micro-batches of one optimiser step with their rows sorted: completions of a prompt beside each other, short
     ones first, idle ones last. The sum of the losses stays as it is where each of them is a sum or a mean over equally
@@ -105,7 +105,7 @@ def whole_groups(
         batches: as TRL cut them.
         evenly: cut anew, into micro-batches of about as many tokens instead of as many rows: the largest decides how much
             memory a step takes, and memory is found again where sizes recur. For losses that are sums.
-        idle_cost: whether idle rows are computed. If not, micro-batches of idle rows alone come last.
+        computes_idle: whether idle rows count among the tokens. If not, micro-batches of idle rows alone come last.
     """
     sizes = [batch["completion_mask"].size(0) for batch in batches]
     rows = {key: _joined([batch[key] for batch in batches]) for key in batches[0]}
@@ -120,7 +120,7 @@ def whole_groups(
             int(length[row]) + (len(prompts[row]) if at == 0 or prompts[order[at - 1]] != prompts[row] else 0)
             for at, row in enumerate(order)
         ]
-        num_computed = len(order) if idle_cost else len(order) - int(is_idle.sum())
+        num_computed = len(order) if computes_idle else len(order) - int(is_idle.sum())
         sizes = _even_sizes(costs[:num_computed], len(order), len(sizes))
     ends = itertools.accumulate(sizes)
     parts = [order[end - size : end] for size, end in zip(sizes, ends, strict=True)]

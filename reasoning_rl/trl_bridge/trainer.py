@@ -133,7 +133,7 @@ class ReasoningTrainer(GRPOTrainer):
         self._buffered_inputs = exact.whole_groups(  # pyright: ignore[reportAttributeAccessIssue]
             batches,
             evenly=self._runs_alone and self.loss_type in exact.GLOBAL_NORMALISER,
-            idle_cost=not self._skips_idle_rows,
+            computes_idle=not self._skips_idle_rows,
         )
         return self._buffered_inputs[self._step % len(batches)]
 
@@ -182,7 +182,8 @@ class ReasoningTrainer(GRPOTrainer):
             rows = exact.filled_up(rows, max(1, int(counts.max())), len(inputs["advantages"]))
         elif not len(rows):
             return exact.zero_loss(model)
-        kept = inputs if len(rows) == len(inputs["advantages"]) else exact.select_rows(inputs, rows)
+        is_whole = len(rows) == len(inputs["advantages"]) and not self._skips_idle_rows
+        kept = inputs if is_whole else exact.select_rows(inputs, rows)
         scale = exact.loss_scale(self.loss_type, inputs, kept)
         self.meter.add_trained(kept, only_useful=self._skips_idle_rows)
         needs_ratio = self.vllm_importance_sampling_correction and "importance_sampling_ratio" not in kept

@@ -1,8 +1,8 @@
 """Attention over token trees: sequences that share their beginning stand in one row, each token attends to its ancestors.
 
 Under a dense mask every token of the row would be compared with every other. Here each branch is compared with its own path to
-the root only, cut into pieces of a few tokens; pieces of about the same size go into one batched product. At these sizes plain
-products on a CPU take a third of the time of torch's fused kernel (docs/performance.md). Scores and softmax are float32 and what
+the root only, cut into pieces of a few tokens; pieces of about the same size go into one batched product. On a CPU that takes half
+of the time of torch's fused kernel under the mask (docs/performance.md). Scores and softmax are float32 and what
 is multiplied has the dtype of the inputs, as in that kernel; like it, the backward pass computes the scores again.
 
 Knows nothing of what the tokens mean (`packing`) nor of losses.
@@ -19,10 +19,14 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from reasoning_rl.errors import ModelError
+
 #: Under which transformers finds this attention.
 NAME = "reasoning_rl_tree"
 #: Queries of a piece at most. The first of a piece are compared with keys that only its last ones see.
 PIECE_TOKENS = 64
+#: Keys are filled up to a multiple of this: products of such sizes are faster, and fewer sizes occur.
+KEYS_STEP = 16
 #: Pairs of query and key in a product, at most, so that their scores stay in the caches.
 PRODUCT_PAIRS = 128_000
 #: As many pairs take as long as starting one product more.
@@ -77,7 +81,7 @@ class TokenTree:
 
 
 def use_tree_attention(model: PreTrainedModel) -> None:
-    """Lets a model that attends by SDPA take a `TokenTree` as `tree`, with `NO_MASK`; passes without one stay as they are."""
+    """Lets a model that attends by SDPA take a `TokenTree` as `tree`, with `no_mask()`; passes without one stay as they are."""
     AttentionInterface.register(NAME, _attention)
     AttentionMaskInterface.register(NAME, sdpa_mask)
     model.set_attn_implementation(NAME)
@@ -112,7 +116,7 @@ def _of_like_size(pieces: Sequence[Branch]) -> Iterator[list[Branch]]:
 
 def _product(pieces: Sequence[Branch], device: torch.device) -> Product:
     sizes, depths = (torch.tensor([getattr(piece, name) for piece in pieces])[:, None] for name in ("size", "depth"))
-    query, key = torch.arange(int(sizes.max())), torch.arange(int(depths.max()))
+    query, key = torch.arange(int(sizes.max())), torch.arange(-(-int(depths.max()) // KEYS_STEP) * KEYS_STEP)
     firsts = torch.tensor([piece.first for piece in pieces])[:, None]
     keys = torch.zeros(len(pieces), len(key), dtype=torch.long)
     for row, piece in enumerate(pieces):
@@ -141,12 +145,10 @@ def _attention(
 ) -> tuple[torch.Tensor, None]:
     if tree is None:
         if attention_mask is not None and not attention_mask.numel():
-            raise RuntimeError(f"{type(module).__name__} does not hand on `tree`; set savings.pack_prompts to false")
+            raise ModelError(f"{type(module).__name__} was not given its `tree`; set savings.pack_prompts to false")
         return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, **kwargs)
     if dropout:
-        raise RuntimeError(
-            f"attention dropout is {dropout}, where packed rows have none; set savings.pack_prompts to false"
-        )
+        raise ModelError(f"attention dropout: found {dropout}, expected none; set savings.pack_prompts to false")
     is_autocast = torch.is_autocast_enabled(query.device.type)
     dtype = torch.get_autocast_dtype(query.device.type) if is_autocast else value.dtype
     rows = [x[0].transpose(0, 1).to(dtype) for x in (query, key, value)]
@@ -181,9 +183,7 @@ class _TreeAttention(torch.autograd.Function):
         query, key, value = ctx.saved_tensors
         dtype, scale, tree = query.dtype, ctx.scale, ctx.tree
         of_query: list[torch.Tensor] = []
-        of_key, of_value = (
-            x.new_zeros(x.size(0), x[0].numel(), dtype=torch.float32) for x in (key, value)
-        )  # float32, summed over pieces
+        of_key, of_value = (x.new_zeros(x.size(0), x[0].numel(), dtype=torch.float32) for x in (key, value))
         with torch.autocast(query.device.type, enabled=False):
             for product in tree.products:
                 heads = _Heads(product, key.size(1))

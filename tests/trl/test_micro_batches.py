@@ -72,7 +72,7 @@ def test_eight_micro_batches_equal_one(
         trainer.current_gradient_accumulation_steps = trainer.args.steps_per_generation = 8  # pyright: ignore
         cuts = [shuffled, exact.whole_groups(shuffled)]
         if loss_type in exact.GLOBAL_NORMALISER:
-            cuts.append(exact.whole_groups(shuffled, evenly=True, idle_cost=False))
+            cuts.append(exact.whole_groups(shuffled, evenly=True, computes_idle=False))
             assert len({len(part["advantages"]) for part in cuts[-1]}) > 1
         for micro_batches in cuts:
             loss, found = torch.tensor(0.0), {name: torch.zeros_like(g) for name, g in expected.items()}
@@ -135,8 +135,8 @@ def test_a_prompt_counts_once_in_each_micro_batch() -> None:
         "completion_mask": (torch.arange(9) < lengths[:, None]).long(),
         "advantages": torch.tensor([1.0, 1.0, 1.0, 1.0, 1.0, 0.0]),
     }
-    for idle_cost, expected in ((False, [[1, 2, 3], [2, 2, 9]]), (True, [[1, 2, 3, 2], [2, 9]])):
-        parts = exact.whole_groups(split_tensor_dict(columns, 2), evenly=True, idle_cost=idle_cost)
+    for computes_idle, expected in ((False, [[1, 2, 3], [2, 2, 9]]), (True, [[1, 2, 3, 2], [2, 9]])):
+        parts = exact.whole_groups(split_tensor_dict(columns, 2), evenly=True, computes_idle=computes_idle)
         assert [part["completion_ids"][:, 0].tolist() for part in parts] == expected
 
 

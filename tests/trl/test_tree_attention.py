@@ -9,6 +9,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from reasoning_rl.errors import ModelError
 from reasoning_rl.trl_bridge import tree_attention
 from reasoning_rl.trl_bridge.packing import pack
 from reasoning_rl.trl_bridge.tree_attention import Branch, TokenTree
@@ -141,10 +142,15 @@ def test_a_saved_policy_does_not_name_it(policy: PreTrainedModel, tmp_path: Path
 
 def test_a_model_that_does_not_hand_on_the_tree_is_an_error(policy: PreTrainedModel) -> None:
     tree_attention.use_tree_attention(policy)
-    with pytest.raises(
-        RuntimeError, match=r"LlamaAttention does not hand on `tree`; set savings.pack_prompts to false"
-    ):
+    with pytest.raises(ModelError, match=r"LlamaAttention was not given its `tree`; set savings.pack_prompts to false"):
         policy(torch.tensor([[5, 6]]), attention_mask=tree_attention.no_mask())
+
+
+def test_dropout_is_an_error() -> None:
+    tree = TokenTree.of(BRANCHES, PADDED, torch.device("cpu"))
+    query, key, value = inputs(torch.float32)
+    with pytest.raises(ModelError, match=r"attention dropout: found 0.1, expected none"):
+        tree_attention._attention(torch.nn.Module(), query, key, value, tree_attention.no_mask(), 0.1, tree=tree)
 
 
 def test_no_other_attention_takes_the_mask_for_one(policy: PreTrainedModel) -> None:
