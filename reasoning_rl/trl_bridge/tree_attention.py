@@ -147,8 +147,11 @@ def _attention(
         if attention_mask is not None and not attention_mask.numel():
             raise ModelError(f"{type(module).__name__} was not given its `tree`; set savings.pack_prompts to false")
         return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, **kwargs)
-    if dropout:
-        raise ModelError(f"attention dropout: found {dropout}, expected none; set savings.pack_prompts to false")
+    asked = {"dropout": dropout or None, **{name: kwargs.get(name) for name in ("position_bias", "sliding_window")}}
+    if names := [name for name, value in asked.items() if value is not None]:
+        raise ModelError(
+            f"{type(module).__name__}: found {', '.join(names)}, expected plain attention; set savings.pack_prompts to false"
+        )
     is_autocast = torch.is_autocast_enabled(query.device.type)
     dtype = torch.get_autocast_dtype(query.device.type) if is_autocast else value.dtype
     rows = [x[0].transpose(0, 1).to(dtype) for x in (query, key, value)]

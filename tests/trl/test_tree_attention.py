@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -146,11 +147,16 @@ def test_a_model_that_does_not_hand_on_the_tree_is_an_error(policy: PreTrainedMo
         policy(torch.tensor([[5, 6]]), attention_mask=tree_attention.no_mask())
 
 
-def test_dropout_is_an_error() -> None:
+@pytest.mark.parametrize(
+    "options",
+    [{"dropout": 0.1}, {"position_bias": torch.zeros(1)}, {"sliding_window": 64}],
+    ids=lambda given: next(iter(given)),
+)
+def test_what_is_not_plain_attention_is_an_error(options: dict[str, Any]) -> None:
     tree = TokenTree.of(BRANCHES, PADDED, torch.device("cpu"))
     query, key, value = inputs(torch.float32)
-    with pytest.raises(ModelError, match=r"attention dropout: found 0.1, expected none"):
-        tree_attention._attention(torch.nn.Module(), query, key, value, tree_attention.no_mask(), 0.1, tree=tree)
+    with pytest.raises(ModelError, match=f"Module: found {next(iter(options))}, expected plain attention"):
+        tree_attention._attention(torch.nn.Module(), query, key, value, tree_attention.no_mask(), tree=tree, **options)
 
 
 def test_no_other_attention_takes_the_mask_for_one(policy: PreTrainedModel) -> None:
