@@ -5,8 +5,8 @@
 
 One prompt of 44 tokens and its G completions, lengths spread evenly from a quarter of L to L; LoRA r 16, bf16 autocast,
 micro-batches of at most 8 rows and about 2048 tokens for both arms. A1: the pass for the old log-probs, then forward and
-backward, on padded rows with TRL's head. B: forward and backward, packed, with the CPU head, without `savings.keep_casts`
-and `savings.cpu_layers`, as both share the model. The floor: multiply-adds
+backward, on padded rows with TRL's head. B: forward and backward, packed, with the head, the layers and the kept casts of this
+project. The floor: multiply-adds
 that no exact method saves (each token once, the head at completion tokens, one forward and one backward pass for inputs,
 attention itself left out) at the speed of a plain matrix product of this machine. Both have the trainer's allocator, as in
 step_speed.py. Writes OUT/cost_curves.json, .md and .svg. Nothing else may run meanwhile.
@@ -25,17 +25,20 @@ from typing import Any
 
 import torch
 from bench import ARM_COLORS, describe, figure, provenance, table, write_figure
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from trl.trainer import utils
 from update import HEAD
 
 from reasoning_rl import allocator
 from reasoning_rl.recipe import Model
+from reasoning_rl.trl_bridge.cpu_layers import use_cpu_layers
+from reasoning_rl.trl_bridge.frozen_weights import keep_casts
 from reasoning_rl.trl_bridge.lm_head import use_cpu_lm_head
 from reasoning_rl.trl_bridge.packing import IGNORED, pack
 from reasoning_rl.trl_bridge.policy import policy_folder
 from reasoning_rl.trl_bridge.tree_attention import use_tree_attention
+from reasoning_rl.trl_bridge.weights import unwrapped
 
 PROMPT, MICRO_ROWS, MICRO_TOKENS = 44, 8, 2048
 GROUPS, LENGTH_OF_GROUPS = (4, 8, 16, 32, 64), 64
@@ -72,6 +75,15 @@ class Group:
     @property
     def num_completion_tokens(self) -> int:
         return int((self.labels != IGNORED).sum())
+
+
+def policy(folder: str) -> PeftModel:
+    base: PreTrainedModel = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    utils.add_fused_lm_head(base, outputs=("log_probs", "entropy"))
+    lora = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
+    model = get_peft_model(base, lora)
+    assert isinstance(model, PeftModel)
+    return model
 
 
 def stock_step(model: torch.nn.Module, group: Group) -> None:
@@ -117,33 +129,34 @@ def main() -> None:
     given = _arguments()
     allocator.restart()
     folder = policy_folder(Model(source=given.model))
-    base: PreTrainedModel = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    utils.add_fused_lm_head(base, outputs=("log_probs", "entropy"))
-    use_tree_attention(base)
-    model = get_peft_model(base, LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"))
     stock_head = {name: getattr(utils, name) for name in HEAD}
     use_cpu_lm_head()
     cpu_head = {name: getattr(utils, name) for name in HEAD}
-    arms: dict[str, tuple[dict[str, Any], Callable[[torch.nn.Module, Group], None]]] = {
-        "A1": (stock_head, stock_step),
-        "B": (cpu_head, our_step),
+    ours = policy(folder)
+    keep_casts(ours, torch.bfloat16)
+    use_cpu_layers(ours)
+    use_tree_attention(unwrapped(ours))
+    arms: dict[str, tuple[dict[str, Any], Callable[[torch.nn.Module, Group], None], PeftModel]] = {
+        "A1": (stock_head, stock_step, policy(folder)),
+        "B": (cpu_head, our_step, ours),
     }
+    config = unwrapped(ours).config
     groups, lengths = (QUICK_GROUPS, QUICK_LENGTHS) if given.quick else (GROUPS, LENGTHS)
     points = [("group size", size, LENGTH_OF_GROUPS) for size in groups]
     points += [("length", GROUP_OF_LENGTHS, length) for length in lengths]
-    flops_per_s = matmul_flops_per_s(base.config)
+    flops_per_s = matmul_flops_per_s(config)
     tree: dict[str, Any] = {**provenance(), "matmul_gflops_per_s": flops_per_s / 1e9, "points": []}
     given.out.mkdir(parents=True, exist_ok=True)
     for curve, size, length in points:
-        group = Group.make(size, length, base.config.vocab_size)
+        group = Group.make(size, length, config.vocab_size)
         point = {"curve": curve, "group": size, "length": length, "tokens": group.num_completion_tokens}
-        point |= {"floor_s": floor_flops(base.config, group) / flops_per_s, "seconds": {arm: [] for arm in arms}}
+        point |= {"floor_s": floor_flops(config, group) / flops_per_s, "seconds": {arm: [] for arm in arms}}
         for repeat in range(1 if given.quick else given.repeats):
-            for arm, (head, step) in arms.items():
+            for arm, (head, step, model) in arms.items():
                 for name, value in head.items():
                     setattr(utils, name, value)
                 if repeat == 0:
-                    step(model, Group.make(2, 16, base.config.vocab_size))  # warms up
+                    step(model, Group.make(2, 16, config.vocab_size))  # warms up
                 start = time.perf_counter()
                 step(model, group)
                 point["seconds"][arm].append(time.perf_counter() - start)

@@ -2,8 +2,8 @@
 
 On a few cores an update is bound by memory more than by arithmetic. PEFT's LoRA layers make an intermediate result of every
 sign in W x + s · B (A x), cast x for each of W and A, and so take as long again as the layers that they adapt, for a twentieth of
-the multiply-adds; RMSNorm makes ten passes in the backward pass where four do; a gated MLP keeps silu(gate), a seventh of what a layer
-keeps for the backward pass, where one pass makes it again (docs/performance.md; tests/trl/test_cpu_layers.py).
+the multiply-adds; RMSNorm makes ten passes in the backward pass where four do; a gated MLP keeps silu(gate) and its product with up, a
+quarter of what a layer keeps for the backward pass, where two passes make them again (docs/performance.md; tests/trl/test_cpu_layers.py).
 """
 
 from __future__ import annotations
@@ -66,7 +66,11 @@ def _lora_forward(layer: Linear, stock: Callable[..., Any], x: torch.Tensor, *ar
     a: Any = layer.lora_A[name].weight
     b: Any = layer.lora_B[name].weight
     bias = None if base.bias is None else base.bias.to(dtype)
-    return _Lora.apply(_cast(x, dtype), weight_in(base, dtype), bias, a, b, layer.scaling[name])
+    adapter = weight_in(base, dtype), bias, a, b, layer.scaling[name]
+    version, *gate_and_up = getattr(x, "_made_of", (None, None, None))
+    if version is None or version != x._version or x.dtype != dtype:
+        return _Lora.apply(_cast(x, dtype), None, None, *adapter)
+    return _Lora.apply(x.detach(), *gate_and_up, *adapter)
 
 
 def _common_dtype(layer: Linear, x: torch.Tensor) -> torch.dtype | None:
@@ -89,12 +93,14 @@ def _cast(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 
 
 class _Lora(torch.autograd.Function):
-    """W x + bias + scale · B (A x), where W and bias are frozen."""
+    """W x + bias + scale · B (A x), where W and bias are frozen. If x is silu(gate) · up, those two are kept in its place."""
 
     @staticmethod
     def forward(
         ctx: Any,
         x: torch.Tensor,  # (..., in)
+        gate: torch.Tensor | None,  # (..., in)
+        up: torch.Tensor | None,  # (..., in)
         weight: torch.Tensor,  # (out, in)
         bias: torch.Tensor | None,  # (out,)
         a: torch.Tensor,  # (r, in)
@@ -102,22 +108,31 @@ class _Lora(torch.autograd.Function):
         scale: float,
     ) -> torch.Tensor:
         inputs = x.flatten(0, -2)
-        down, up = a.to(x.dtype), (b * scale).to(x.dtype)
-        reduced = inputs @ down.T
-        output = functional.linear(inputs, weight, bias).addmm_(reduced, up.T)
-        ctx.save_for_backward(inputs, reduced, down, up, weight)
+        a_cast, b_cast = a.to(x.dtype), (b * scale).to(x.dtype)
+        reduced = inputs @ a_cast.T
+        output = functional.linear(inputs, weight, bias).addmm_(reduced, b_cast.T)
+        kept = (inputs,) if gate is None else (gate, up)
+        ctx.save_for_backward(reduced, a_cast, b_cast, weight, *kept)
         ctx.scale, ctx.shape, ctx.dtypes = scale, x.shape, (a.dtype, b.dtype)
         return output.view(*x.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        inputs, reduced, down, up, weight = ctx.saved_tensors
+        reduced, a_cast, b_cast, weight, *kept = ctx.saved_tensors
         gradient = gradients[0].flatten(0, -2)
-        of_reduced = gradient @ up
-        of_x = (gradient @ weight).addmm_(of_reduced, down).view(ctx.shape) if ctx.needs_input_grad[0] else None
+        of_reduced = gradient @ b_cast
+        of_x = (gradient @ weight).addmm_(of_reduced, a_cast).view(ctx.shape) if any(ctx.needs_input_grad[:3]) else None
+        of_gate = of_up = None
+        inputs = kept[0]
+        if len(kept) == 2:
+            gate, up = kept
+            activated = functional.silu(gate)
+            inputs = (activated * up).flatten(0, -2)
+            if of_x is not None:
+                of_gate, of_up, of_x = _of_gate(of_x, gate, up), activated.mul_(of_x), None
         of_a = (of_reduced.T @ inputs).to(ctx.dtypes[0])
         of_b = (reduced.T @ gradient).T.to(ctx.dtypes[1]) * ctx.scale
-        return of_x, None, None, of_a, of_b, None
+        return of_x, of_gate, of_up, None, None, of_a, of_b, None
 
 
 def _is_rms_norm(layer: nn.Module) -> bool:
@@ -172,7 +187,11 @@ def _is_gated_mlp(layer: nn.Module) -> bool:
 
 
 def _mlp_forward(layer: Any, stock: Callable[..., Any], x: torch.Tensor) -> Any:
-    return layer.down_proj(_SwiGlu.apply(layer.gate_proj(x), layer.up_proj(x)))
+    gate, up = layer.gate_proj(x), layer.up_proj(x)
+    product: Any = _SwiGlu.apply(gate, up)
+    if not product.is_inference():
+        product._made_of = product._version, gate, up  # for `_lora_forward`
+    return layer.down_proj(product)
 
 
 class _SwiGlu(torch.autograd.Function):
@@ -186,5 +205,8 @@ class _SwiGlu(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         gate, up = ctx.saved_tensors
-        of_gate = torch.ops.aten.silu_backward(gradients[0] * up, gate)
-        return of_gate, functional.silu(gate).mul_(gradients[0])
+        return _of_gate(gradients[0], gate, up), functional.silu(gate).mul_(gradients[0])
+
+
+def _of_gate(gradient: torch.Tensor, gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
+    return torch.ops.aten.silu_backward(gradient * up, gate)

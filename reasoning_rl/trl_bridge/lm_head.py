@@ -1,21 +1,24 @@
 """A faster LM head for TRL's trainers on CPUs: the same log-probs, entropies and gradients.
 
 Off Triton, TRL projects prompts and padding too, in vocabulary tiles that the backward pass projects again and multiplies
-in float32. Here only the positions that are trained are projected, once: the logits are kept and turned into their own
-gradient in place (tests/trl/test_lm_head.py; benchmarks/update.py has the gain). Nothing changes with an accelerator.
+in float32. Here only the positions that are trained are projected, once. A head that is trained keeps its logits and turns them
+into their own gradient; one that is not, as under LoRA, has made its gradient before the next rows are projected and keeps no
+logits (tests/trl/test_lm_head.py; benchmarks/update.py has the gain). Nothing changes with an accelerator.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from trl.kernels.chunked_logprob import ChunkedLogProbFunction
 from trl.trainer import utils
 
-#: Logits of more than this are not kept; TRL's tiles compute them twice.
+#: Logits of more than this are not kept for a trained head; TRL's tiles compute them twice.
 MAX_LOGITS_MB = 1024
+#: Positions that a head that is not trained projects at once.
+_PROJECTED_ROWS = 256
 #: Vocabulary columns per tile where TRL's tiles are used on a CPU.
 CPU_CHUNK_SIZE = 4096
 #: Rows that the element-wise passes take at once, so that they stay in the caches.
@@ -53,8 +56,9 @@ class CpuLogProb:
         """Log-probs, entropies, and whether the target is the likeliest token, (N,) each; in TRL's order, `None` between."""
         dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else hidden.dtype
         size_mb = hidden.size(0) * weight.size(0) * dtype.itemsize / (1 << 20)
+        is_trained = weight.requires_grad and torch.is_grad_enabled()
         is_plain = bias is None and final_logit_softcapping is None and set(outputs) <= _OUTPUTS
-        if not is_plain or size_mb > MAX_LOGITS_MB or hidden.device.type != "cpu":
+        if not is_plain or (is_trained and size_mb > MAX_LOGITS_MB) or hidden.device.type != "cpu":
             return ChunkedLogProbFunction.apply(  # pyright: ignore[reportReturnType]
                 hidden,
                 weight,
@@ -67,14 +71,46 @@ class CpuLogProb:
                 outputs,
             )
         wants_entropy, wants_top1 = "entropy" in outputs, "is_top1" in outputs
-        logprobs, entropy, is_top1 = _KeptLogits.apply(  # pyright: ignore[reportGeneralTypeIssues]
+        logprobs, entropy, is_top1 = (_TrainedHead if is_trained else _FrozenHead).apply(  # pyright: ignore[reportGeneralTypeIssues]
             hidden, weight, targets, logit_scale / temperature, dtype, wants_top1
         )
         return logprobs, entropy if wants_entropy else None, None, None, is_top1 if wants_top1 else None
 
 
-class _KeptLogits(torch.autograd.Function):
-    """Log-prob of the target, entropy and top-1 of softmax(scale · hidden · weightᵀ), row by row."""
+class _Outputs(NamedTuple):
+    """Of softmax(scale · logits), (N,) each: log-prob of the target, entropy, and top-1 where it is asked for."""
+
+    log_z: torch.Tensor
+    logprobs: torch.Tensor
+    entropy: torch.Tensor
+    is_top1: torch.Tensor
+
+    @classmethod
+    def empty(cls, num_rows: int) -> _Outputs:
+        log_z, logprobs, entropy = (torch.empty(num_rows) for _ in range(3))
+        return cls(log_z, logprobs, entropy, torch.zeros(num_rows, dtype=torch.bool))
+
+    def put(
+        self, rows: slice, logits: torch.Tensor, targets: torch.Tensor, scale: float, wants_top1: bool
+    ) -> torch.Tensor:
+        """Fills in the outputs of some rows and returns their probabilities, (rows, V) float32."""
+        z = logits.to(torch.float32, copy=True).mul_(scale)
+        self.log_z[rows] = z.logsumexp(-1)
+        self.logprobs[rows] = z.gather(-1, targets[rows, None]).squeeze(-1) - self.log_z[rows]
+        if wants_top1:
+            self.is_top1[rows] = z.argmax(-1) == targets[rows]
+        log_p = z.sub_(self.log_z[rows, None])
+        p = log_p.exp()
+        self.entropy[rows] = -log_p.mul_(p).sum(-1)
+        return p
+
+
+class _FrozenHead(torch.autograd.Function):
+    """Log-probs, entropies and top-1 where the weight is not trained.
+
+    The gradient of a log-prob is known but for a factor once its row is projected, so it is made then. That of an entropy, which
+    few losses have, is made in the backward pass from logits that are projected again.
+    """
 
     @staticmethod
     def forward(
@@ -87,34 +123,76 @@ class _KeptLogits(torch.autograd.Function):
         wants_top1: bool,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         ctx.set_materialize_grads(False)  # an entropy that is only logged has no gradient
-        inputs = hidden.to(dtype)
-        num_rows = inputs.size(0)
-        room = torch.empty(-(-num_rows // _ROOM_STEP) * _ROOM_STEP, weight.size(0), dtype=dtype)
-        logits = torch.mm(inputs, weight.to(dtype).t(), out=room[:num_rows])  # (N, V)
-        log_z, logprobs, entropy = (torch.empty(num_rows) for _ in range(3))
-        is_top1 = torch.zeros(num_rows, dtype=torch.bool)
-        for rows in _blocks(num_rows):
-            z = logits[rows].to(torch.float32, copy=True).mul_(scale)
-            log_z[rows] = z.logsumexp(-1)
-            logprobs[rows] = z.gather(-1, targets[rows, None]).squeeze(-1) - log_z[rows]
-            if wants_top1:
-                is_top1[rows] = z.argmax(-1) == targets[rows]
-            log_p = z.sub_(log_z[rows, None])
-            entropy[rows] = -log_p.exp().mul_(log_p).sum(-1)
-        ctx.save_for_backward(inputs, weight, targets, log_z, entropy)
-        ctx.logits, ctx.scale, ctx.dtype, ctx.hidden_dtype = logits, scale, dtype, hidden.dtype
-        ctx.mark_non_differentiable(is_top1)
-        return logprobs, entropy, is_top1
+        inputs, table = hidden.to(dtype), weight.to(dtype)
+        outputs = _Outputs.empty(len(inputs))
+        of_logprobs = torch.empty_like(inputs)  # (N, H): gradient of each row's log-prob
+        for projected in _blocks(0, len(inputs), _PROJECTED_ROWS):
+            logits = inputs[projected] @ table.T
+            for rows in _blocks(projected.start, projected.stop, _BLOCK_ROWS):
+                block = logits[rows.start - projected.start : rows.stop - projected.start]
+                d_z = outputs.put(rows, block, targets, scale, wants_top1).mul_(-scale)
+                d_z.scatter_add_(-1, targets[rows, None], torch.full((len(d_z), 1), scale))
+                block.copy_(d_z)
+            if ctx.needs_input_grad[0]:
+                torch.mm(logits, table, out=of_logprobs[projected])
+        ctx.save_for_backward(inputs, weight, of_logprobs, outputs.log_z, outputs.entropy)
+        ctx.scale, ctx.dtype, ctx.hidden_dtype = scale, dtype, hidden.dtype
+        ctx.mark_non_differentiable(outputs.is_top1)
+        return outputs.logprobs, outputs.entropy, outputs.is_top1
 
     @staticmethod
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, grad_logprobs: torch.Tensor | None, grad_entropy: torch.Tensor | None, _: None
-    ) -> tuple[torch.Tensor | None, torch.Tensor | None, None, None, None, None]:
+    ) -> tuple[torch.Tensor | None, ...]:
+        inputs, weight, of_logprobs, log_z, entropy = ctx.saved_tensors
+        d_hidden = torch.zeros(inputs.shape)
+        if grad_logprobs is not None:
+            d_hidden += of_logprobs * grad_logprobs[:, None].float()
+        if grad_entropy is not None:
+            with utils.maybe_gather_lm_head_ctx(weight):  # ZeRO-3 has taken it apart since the forward pass
+                table = weight.to(ctx.dtype)
+                for rows in _blocks(0, len(inputs), _PROJECTED_ROWS):
+                    log_p = (inputs[rows] @ table.T).float().mul_(ctx.scale).sub_(log_z[rows, None])
+                    d_z = _of_entropy(log_p, log_p.exp(), entropy[rows], grad_entropy[rows]).mul_(ctx.scale)
+                    d_hidden[rows] += d_z.to(ctx.dtype) @ table
+        return d_hidden.to(ctx.hidden_dtype), None, None, None, None, None
+
+
+class _TrainedHead(torch.autograd.Function):
+    """The same where the weight is trained: the logits are kept."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: torch.Tensor,  # (N, H)
+        weight: torch.Tensor,  # (V, H)
+        targets: torch.Tensor,  # (N,)
+        scale: float,
+        dtype: torch.dtype,
+        wants_top1: bool,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        ctx.set_materialize_grads(False)
+        inputs = hidden.to(dtype)
+        num_rows = len(inputs)
+        room = torch.empty(-(-num_rows // _ROOM_STEP) * _ROOM_STEP, weight.size(0), dtype=dtype)
+        logits = torch.mm(inputs, weight.to(dtype).t(), out=room[:num_rows])  # (N, V)
+        outputs = _Outputs.empty(num_rows)
+        for rows in _blocks(0, num_rows, _BLOCK_ROWS):
+            outputs.put(rows, logits[rows], targets, scale, wants_top1)
+        ctx.save_for_backward(inputs, weight, targets, outputs.log_z, outputs.entropy)
+        ctx.logits, ctx.scale, ctx.dtype, ctx.hidden_dtype = logits, scale, dtype, hidden.dtype
+        ctx.mark_non_differentiable(outputs.is_top1)
+        return outputs.logprobs, outputs.entropy, outputs.is_top1
+
+    @staticmethod
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, grad_logprobs: torch.Tensor | None, grad_entropy: torch.Tensor | None, _: None
+    ) -> tuple[torch.Tensor | None, ...]:
         inputs, weight, targets, log_z, entropy = ctx.saved_tensors
         gradient, ctx.logits = ctx.logits, None  # overwritten below, so that a second backward pass has nothing to read
         if gradient is None:
             raise RuntimeError("the LM head keeps its logits for one backward pass only; do not retain the graph")
-        for rows in _blocks(gradient.size(0)):
+        for rows in _blocks(0, len(gradient), _BLOCK_ROWS):
             log_p = gradient[rows].to(torch.float32, copy=True).mul_(ctx.scale).sub_(log_z[rows, None])
             p = log_p.exp()
             d_z = torch.zeros_like(p)
@@ -122,14 +200,17 @@ class _KeptLogits(torch.autograd.Function):
                 g = grad_logprobs[rows, None].float()
                 d_z.addcmul_(p, g, value=-1).scatter_add_(-1, targets[rows, None], g)
             if grad_entropy is not None:
-                d_z.sub_(log_p.add_(entropy[rows, None]).mul_(p).mul_(grad_entropy[rows, None].float()))
+                d_z.add_(_of_entropy(log_p, p, entropy[rows], grad_entropy[rows]))
             gradient[rows] = d_z.mul_(ctx.scale).to(gradient.dtype)
-        wants_hidden, wants_weight = ctx.needs_input_grad[:2]
         with utils.maybe_gather_lm_head_ctx(weight):  # ZeRO-3 has taken it apart since the forward pass
-            d_hidden = (gradient @ weight.to(ctx.dtype)).to(ctx.hidden_dtype) if wants_hidden else None
-        d_weight = (gradient.t() @ inputs).to(weight.dtype) if wants_weight else None
-        return d_hidden, d_weight, None, None, None, None
+            d_hidden = (gradient @ weight.to(ctx.dtype)).to(ctx.hidden_dtype) if ctx.needs_input_grad[0] else None
+        return d_hidden, (gradient.t() @ inputs).to(weight.dtype), None, None, None, None
 
 
-def _blocks(num_rows: int) -> Iterator[slice]:
-    return (slice(start, start + _BLOCK_ROWS) for start in range(0, num_rows, _BLOCK_ROWS))
+def _of_entropy(log_p: torch.Tensor, p: torch.Tensor, entropy: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
+    """What entropies with the gradient g, (rows,), give the logits, (rows, V); `log_p` is overwritten."""
+    return log_p.add_(entropy[:, None]).mul_(p).mul_(g[:, None].float()).neg_()
+
+
+def _blocks(start: int, stop: int, size: int) -> Iterator[slice]:
+    return (slice(first, min(first + size, stop)) for first in range(start, stop, size))

@@ -190,6 +190,37 @@ def test_swiglu_is_the_stock_one_to_the_bit_and_keeps_two_tensors(dtype: torch.d
     assert [len(tensors) for tensors in wide] == [4, 3]  # gate, up and their product, for the weight behind it
 
 
+def test_an_adapted_swiglu_keeps_no_product() -> None:
+    mlp = LlamaMLP(LlamaConfig(**SMALL))
+    options: dict[str, Any] = {"r": 4, "target_modules": "all-linear", "init_lora_weights": False}
+    model: Any = get_peft_model(nn.Sequential(mlp), LoraConfig(**options))  # pyright: ignore[reportArgumentType]
+    stock = copy.deepcopy(model)
+    assert use_cpu_layers(model) == 3 + MLPS
+    kept: list[torch.Tensor] = []
+    x = torch.randn(3, 5, 16, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        output = model(x)
+    assert len({t.data_ptr() for t in kept if t.numel() == 15 * 24}) == 2  # gate and up
+    for ours, theirs in zip(gradients_of(model, output, x), gradients_of(stock, stock(x), x), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_a_swiglu_that_was_changed_on_its_way_is_not_made_again(tiny_policy: Path) -> None:
+    def double(layer: nn.Module, given: tuple[torch.Tensor]) -> None:
+        given[0].mul_(2)
+
+    stock = adapted(tiny_policy)
+    stock.base_model.model.model.layers[0].mlp.down_proj.register_forward_pre_hook(double)
+    ours = copy.deepcopy(stock)
+    expected = results(stock)
+    use_cpu_layers(ours)
+    assert errors(results(ours), expected).max() < 1e-5
+
+
+def gradients_of(model: nn.Module, output: torch.Tensor, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    return torch.autograd.grad(output.square().sum(), [x, *(p for p in model.parameters() if p.requires_grad)])
+
+
 def test_an_mlp_that_computes_something_else_is_left_alone() -> None:
     assert use_cpu_layers(LlamaMLP(LlamaConfig(**SMALL, hidden_act="gelu"))) == 0
     assert use_cpu_layers(DoubledMLP(LlamaConfig(**SMALL))) == 0

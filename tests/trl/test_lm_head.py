@@ -37,8 +37,9 @@ def outputs_and_gradients(folder: Path, *, lora: bool) -> tuple[Any, dict[str, t
     return output, {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize("max_logits_mb", [1024, 0], ids=["kept", "tiles"])
-@pytest.mark.parametrize("lora", [True, False], ids=["lora", "full"])
+@pytest.mark.parametrize(
+    ("lora", "max_logits_mb"), [(True, 1024), (False, 1024), (False, 0)], ids=["lora", "full", "full, TRL's tiles"]
+)
 def test_cpu_head_equals_stock(
     lora: bool, max_logits_mb: int, tiny_policy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -58,18 +59,23 @@ def test_cpu_head_equals_stock(
         torch.testing.assert_close(our_gradients[name], gradient, rtol=1e-4, atol=1e-5, msg=name)
 
 
-def head(rows: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def head(rows: int, *, trained: bool = True) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Hidden states, weight and targets of a small head whose likeliest tokens are clear."""
     generator = torch.Generator().manual_seed(3)
     hidden = torch.randn(rows, 16, generator=generator).requires_grad_()
-    weight = torch.randn(100, 16, generator=generator).requires_grad_()
+    weight = torch.randn(100, 16, generator=generator).requires_grad_(trained)
     return hidden, weight, torch.randint(0, 100, (rows,), generator=generator)
 
 
+@pytest.mark.parametrize("of", ["both", "log-probs", "entropy"])
+@pytest.mark.parametrize("trained", [True, False], ids=["trained", "frozen"])
 @pytest.mark.parametrize("rows", [0, 1, 32, 33, 70])
-def test_values_and_gradients_equal_the_formula(rows: int) -> None:
+def test_values_and_gradients_equal_the_formula(
+    rows: int, trained: bool, of: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """log softmax(z / T) at the target and -sum(p log p), written out; several block sizes."""
-    hidden, weight, targets = head(rows)
+    monkeypatch.setattr(lm_head, "_PROJECTED_ROWS", 20)
+    hidden, weight, targets = head(rows, trained=trained)
     logprobs, entropy, _, _, is_top1 = lm_head.CpuLogProb.apply(
         hidden, weight, None, targets, 0.7, 4096, None, 1.3, ("log_probs", "entropy", "is_top1")
     )
@@ -79,10 +85,26 @@ def test_values_and_gradients_equal_the_formula(rows: int) -> None:
     torch.testing.assert_close(logprobs, expected[0])
     torch.testing.assert_close(entropy, expected[1])
     assert torch.equal(is_top1, log_p.argmax(-1) == targets)
-    gradients = torch.autograd.grad((2 * logprobs + 0.5 * entropy).sum(), (hidden, weight))
-    wanted = torch.autograd.grad((2 * expected[0] + 0.5 * expected[1]).sum(), (hidden, weight))
-    for ours, theirs in zip(gradients, wanted, strict=True):
+    factors, wanted = torch.linspace(-2, 3, rows), (hidden, weight) if trained else (hidden,)
+    losses = [
+        {"log-probs": lp @ factors, "entropy": h.sum() / 2, "both": lp @ factors + h.sum() / 2}[of]
+        for lp, h in ((logprobs, entropy), expected)
+    ]
+    gradients = [torch.autograd.grad(loss, wanted) for loss in losses]
+    for ours, theirs in zip(*gradients, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_a_frozen_head_keeps_no_logits_and_computes_under_no_grad() -> None:
+    hidden, weight, targets = head(70, trained=False)
+    kept: list[torch.Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        logprobs = lm_head.CpuLogProb.apply(hidden, weight, None, targets, 1.0, 4096, None, 1.0, ("log_probs",))[0]
+    assert kept and max(t.numel() for t in kept if t is not weight) <= hidden.numel() < 70 * len(weight)
+    with torch.no_grad():
+        again = lm_head.CpuLogProb.apply(hidden, weight, None, targets, 1.0, 4096, None, 1.0, ("log_probs",))[0]
+    assert logprobs is not None and again is not None
+    assert torch.equal(again, logprobs.detach()) and not again.requires_grad
 
 
 def test_a_second_backward_pass_is_refused() -> None:
