@@ -1,6 +1,6 @@
 """How the update of one group grows with its size and with the completions' length: stock TRL against this project.
 
-    python benchmarks/cost_curves.py            # ~10 minutes on 2 cores
+    python benchmarks/cost_curves.py            # ~7 minutes on 2 cores
     python benchmarks/cost_curves.py --quick    # the short half of both curves, one repeat
 
 One prompt of 44 tokens and its G completions, lengths spread evenly from a quarter of L to L; LoRA r 16, bf16 autocast,

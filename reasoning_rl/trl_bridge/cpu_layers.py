@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from peft.tuners.lora import Linear
 from torch import nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from transformers import Trainer
 from transformers.activations import SiLUActivation
@@ -68,7 +69,7 @@ def _lora_forward(layer: Linear, stock: Callable[..., Any], x: torch.Tensor, *ar
     bias = None if base.bias is None else base.bias.to(dtype)
     adapter = weight_in(base, dtype), bias, a, b, layer.scaling[name]
     version, *gate_and_up = getattr(x, "_made_of", (None, None, None))
-    if version is None or version != x._version or x.dtype != dtype:
+    if version is None or version != x._version or x.dtype != dtype or not x.requires_grad:
         return _Lora.apply(_cast(x, dtype), None, None, *adapter)
     return _Lora.apply(x.detach(), *gate_and_up, *adapter)
 
@@ -114,10 +115,13 @@ class _Lora(torch.autograd.Function):
         kept = (inputs,) if gate is None else (gate, up)
         ctx.save_for_backward(reduced, a_cast, b_cast, weight, *kept)
         ctx.scale, ctx.shape, ctx.dtypes = scale, x.shape, (a.dtype, b.dtype)
-        return output.view(*x.shape[:-1], -1)
+        return output.view(*x.shape[:-1], output.size(-1))
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *gradients: torch.Tensor
+    ) -> tuple[torch.Tensor | None, ...]:
         reduced, a_cast, b_cast, weight, *kept = ctx.saved_tensors
         gradient = gradients[0].flatten(0, -2)
         of_reduced = gradient @ b_cast
@@ -163,7 +167,10 @@ class _RmsNorm(torch.autograd.Function):
         return (x * inverse).mul_(weight)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *gradients: torch.Tensor
+    ) -> tuple[torch.Tensor | None, ...]:
         x, weight, inverse = ctx.saved_tensors
         of_x = gradients[0] * weight
         along = (of_x * x).sum(-1, keepdim=True).mul_(inverse.pow(3)).div_(-x.size(-1))
@@ -203,7 +210,10 @@ class _SwiGlu(torch.autograd.Function):
         return functional.silu(gate).mul_(up)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *gradients: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         gate, up = ctx.saved_tensors
         return _of_gate(gradients[0], gate, up), functional.silu(gate).mul_(gradients[0])
 

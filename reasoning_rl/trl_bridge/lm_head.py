@@ -2,8 +2,8 @@
 
 Off Triton, TRL projects prompts and padding too, in vocabulary tiles that the backward pass projects again and multiplies
 in float32. Here only the positions that are trained are projected, once. A head that is trained keeps its logits and turns them
-into their own gradient; one that is not, as under LoRA, has made its gradient before the next rows are projected and keeps no
-logits (tests/trl/test_lm_head.py; benchmarks/update.py has the gain). Nothing changes with an accelerator.
+into their own gradient; one that is not, as under LoRA, makes the gradient of the hidden states right after projecting them and keeps
+no logits (tests/trl/test_lm_head.py; benchmarks/update.py has the gain). Nothing changes with an accelerator.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
+from torch.autograd.function import once_differentiable
 from trl.kernels.chunked_logprob import ChunkedLogProbFunction
 from trl.trainer import utils
 
@@ -23,7 +24,7 @@ _PROJECTED_ROWS = 256
 CPU_CHUNK_SIZE = 4096
 #: Rows that the element-wise passes take at once, so that they stay in the caches.
 _BLOCK_ROWS = 8
-#: The logits have room for a multiple of this many rows, so that few sizes occur (as `packing.ROUNDED_FROM` does for rows).
+#: Logits have room for a multiple of this many rows, so that few sizes occur (as `packing.ROUNDED_FROM` does for rows).
 _ROOM_STEP = 128
 
 _OUTPUTS = {"log_probs", "entropy", "is_top1"}
@@ -56,7 +57,7 @@ class CpuLogProb:
         """Log-probs, entropies, and whether the target is the likeliest token, (N,) each; in TRL's order, `None` between."""
         dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else hidden.dtype
         size_mb = hidden.size(0) * weight.size(0) * dtype.itemsize / (1 << 20)
-        is_trained = weight.requires_grad and torch.is_grad_enabled()
+        is_trained = weight.requires_grad and torch.is_grad_enabled()  # its gradient will be wanted
         is_plain = bias is None and final_logit_softcapping is None and set(outputs) <= _OUTPUTS
         if not is_plain or (is_trained and size_mb > MAX_LOGITS_MB) or hidden.device.type != "cpu":
             return ChunkedLogProbFunction.apply(  # pyright: ignore[reportReturnType]
@@ -78,7 +79,7 @@ class CpuLogProb:
 
 
 class _Outputs(NamedTuple):
-    """Of softmax(scale · logits), (N,) each: log-prob of the target, entropy, and top-1 where it is asked for."""
+    """Of softmax(scale · logits), (N,) each: log of the normaliser, log-prob of the target, entropy, and top-1 where asked for."""
 
     log_z: torch.Tensor
     logprobs: torch.Tensor
@@ -125,15 +126,14 @@ class _FrozenHead(torch.autograd.Function):
         ctx.set_materialize_grads(False)  # an entropy that is only logged has no gradient
         inputs, table = hidden.to(dtype), weight.to(dtype)
         outputs = _Outputs.empty(len(inputs))
-        of_logprobs = torch.empty_like(inputs)  # (N, H): gradient of each row's log-prob
-        for projected in _blocks(0, len(inputs), _PROJECTED_ROWS):
-            logits = inputs[projected] @ table.T
-            for rows in _blocks(projected.start, projected.stop, _BLOCK_ROWS):
-                block = logits[rows.start - projected.start : rows.stop - projected.start]
-                d_z = outputs.put(rows, block, targets, scale, wants_top1).mul_(-scale)
-                d_z.scatter_add_(-1, targets[rows, None], torch.full((len(d_z), 1), scale))
-                block.copy_(d_z)
-            if ctx.needs_input_grad[0]:
+        of_logprobs = torch.empty_like(inputs) if ctx.needs_input_grad[0] else None  # (N, H): each row's gradient
+        for projected, logits in _projected(inputs, table):
+            for rows, block in _blocks(projected, logits):
+                p = outputs.put(rows, block, targets, scale, wants_top1)
+                if of_logprobs is not None:
+                    d_z = p.mul_(-scale).scatter_add_(-1, targets[rows, None], torch.full((len(p), 1), scale))
+                    block.copy_(d_z)
+            if of_logprobs is not None:
                 torch.mm(logits, table, out=of_logprobs[projected])
         ctx.save_for_backward(inputs, weight, of_logprobs, outputs.log_z, outputs.entropy)
         ctx.scale, ctx.dtype, ctx.hidden_dtype = scale, dtype, hidden.dtype
@@ -141,6 +141,7 @@ class _FrozenHead(torch.autograd.Function):
         return outputs.logprobs, outputs.entropy, outputs.is_top1
 
     @staticmethod
+    @once_differentiable
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, grad_logprobs: torch.Tensor | None, grad_entropy: torch.Tensor | None, _: None
     ) -> tuple[torch.Tensor | None, ...]:
@@ -151,15 +152,17 @@ class _FrozenHead(torch.autograd.Function):
         if grad_entropy is not None:
             with utils.maybe_gather_lm_head_ctx(weight):  # ZeRO-3 has taken it apart since the forward pass
                 table = weight.to(ctx.dtype)
-                for rows in _blocks(0, len(inputs), _PROJECTED_ROWS):
-                    log_p = (inputs[rows] @ table.T).float().mul_(ctx.scale).sub_(log_z[rows, None])
-                    d_z = _of_entropy(log_p, log_p.exp(), entropy[rows], grad_entropy[rows]).mul_(ctx.scale)
-                    d_hidden[rows] += d_z.to(ctx.dtype) @ table
+                for projected, logits in _projected(inputs, table):
+                    for rows, block in _blocks(projected, logits):
+                        log_p = block.to(torch.float32, copy=True).mul_(ctx.scale).sub_(log_z[rows, None])
+                        d_z = _of_entropy(log_p, log_p.exp(), entropy[rows], grad_entropy[rows])
+                        block.copy_(d_z.mul_(ctx.scale))
+                    d_hidden[projected] += logits @ table
         return d_hidden.to(ctx.hidden_dtype), None, None, None, None, None
 
 
 class _TrainedHead(torch.autograd.Function):
-    """The same where the weight is trained: the logits are kept."""
+    """The same where the weight's gradient is wanted, which needs those of the log-probs: the logits are kept."""
 
     @staticmethod
     def forward(
@@ -172,19 +175,18 @@ class _TrainedHead(torch.autograd.Function):
         wants_top1: bool,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         ctx.set_materialize_grads(False)
-        inputs = hidden.to(dtype)
-        num_rows = len(inputs)
-        room = torch.empty(-(-num_rows // _ROOM_STEP) * _ROOM_STEP, weight.size(0), dtype=dtype)
-        logits = torch.mm(inputs, weight.to(dtype).t(), out=room[:num_rows])  # (N, V)
-        outputs = _Outputs.empty(num_rows)
-        for rows in _blocks(0, num_rows, _BLOCK_ROWS):
-            outputs.put(rows, logits[rows], targets, scale, wants_top1)
+        inputs, table = hidden.to(dtype), weight.to(dtype)
+        logits = torch.mm(inputs, table.T, out=_room(len(inputs), table))  # (N, V)
+        outputs = _Outputs.empty(len(inputs))
+        for rows, block in _blocks(slice(0, len(inputs)), logits):
+            outputs.put(rows, block, targets, scale, wants_top1)
         ctx.save_for_backward(inputs, weight, targets, outputs.log_z, outputs.entropy)
         ctx.logits, ctx.scale, ctx.dtype, ctx.hidden_dtype = logits, scale, dtype, hidden.dtype
         ctx.mark_non_differentiable(outputs.is_top1)
         return outputs.logprobs, outputs.entropy, outputs.is_top1
 
     @staticmethod
+    @once_differentiable
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, grad_logprobs: torch.Tensor | None, grad_entropy: torch.Tensor | None, _: None
     ) -> tuple[torch.Tensor | None, ...]:
@@ -192,8 +194,8 @@ class _TrainedHead(torch.autograd.Function):
         gradient, ctx.logits = ctx.logits, None  # overwritten below, so that a second backward pass has nothing to read
         if gradient is None:
             raise RuntimeError("the LM head keeps its logits for one backward pass only; do not retain the graph")
-        for rows in _blocks(0, len(gradient), _BLOCK_ROWS):
-            log_p = gradient[rows].to(torch.float32, copy=True).mul_(ctx.scale).sub_(log_z[rows, None])
+        for rows, block in _blocks(slice(0, len(gradient)), gradient):
+            log_p = block.to(torch.float32, copy=True).mul_(ctx.scale).sub_(log_z[rows, None])
             p = log_p.exp()
             d_z = torch.zeros_like(p)
             if grad_logprobs is not None:
@@ -201,7 +203,7 @@ class _TrainedHead(torch.autograd.Function):
                 d_z.addcmul_(p, g, value=-1).scatter_add_(-1, targets[rows, None], g)
             if grad_entropy is not None:
                 d_z.add_(_of_entropy(log_p, p, entropy[rows], grad_entropy[rows]))
-            gradient[rows] = d_z.mul_(ctx.scale).to(gradient.dtype)
+            block.copy_(d_z.mul_(ctx.scale))
         with utils.maybe_gather_lm_head_ctx(weight):  # ZeRO-3 has taken it apart since the forward pass
             d_hidden = (gradient @ weight.to(ctx.dtype)).to(ctx.hidden_dtype) if ctx.needs_input_grad[0] else None
         return d_hidden, (gradient.t() @ inputs).to(weight.dtype), None, None, None, None
@@ -212,5 +214,23 @@ def _of_entropy(log_p: torch.Tensor, p: torch.Tensor, entropy: torch.Tensor, g: 
     return log_p.add_(entropy[:, None]).mul_(p).mul_(g[:, None].float()).neg_()
 
 
-def _blocks(start: int, stop: int, size: int) -> Iterator[slice]:
+def _projected(inputs: torch.Tensor, table: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor]]:
+    """Some rows after the others with their logits, which all stand in the same memory."""
+    room = _room(min(len(inputs), _PROJECTED_ROWS), table)
+    for rows in _slices(0, len(inputs), _PROJECTED_ROWS):
+        yield rows, torch.mm(inputs[rows], table.T, out=room[: rows.stop - rows.start])
+
+
+def _room(num_rows: int, table: torch.Tensor) -> torch.Tensor:
+    """(num_rows, V), not filled in."""
+    return table.new_empty(-(-num_rows // _ROOM_STEP) * _ROOM_STEP, len(table))[:num_rows]
+
+
+def _blocks(rows: slice, logits: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor]]:
+    """The rows, few at a time, with their logits."""
+    for part in _slices(rows.start, rows.stop, _BLOCK_ROWS):
+        yield part, logits[part.start - rows.start : part.stop - rows.start]
+
+
+def _slices(start: int, stop: int, size: int) -> Iterator[slice]:
     return (slice(first, min(first + size, stop)) for first in range(start, stop, size))

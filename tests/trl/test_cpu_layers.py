@@ -64,15 +64,17 @@ def errors(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) ->
 
 @pytest.mark.parametrize("family", ["llama", "qwen2"])
 @pytest.mark.parametrize("alpha", [8, 12], ids=["scale 2", "scale 3"])
-@pytest.mark.parametrize("checkpoints", [False, True], ids=["plain", "gradient checkpointing"])
-def test_lora_equals_peft(alpha: int, checkpoints: bool, family: str, tiny_policy: Path) -> None:
+@pytest.mark.parametrize(
+    "checkpoints", [{}, {"use_reentrant": False}, {"use_reentrant": True}], ids=["plain", "checkpoints", "reentrant"]
+)
+def test_lora_equals_peft(alpha: int, checkpoints: dict[str, bool], family: str, tiny_policy: Path) -> None:
     stock = adapted(tiny_policy, family, lora_alpha=alpha)
     ours = copy.deepcopy(stock)
     for model in (stock, ours):
         model.train()
         if checkpoints:
             model.enable_input_require_grads()
-            model.gradient_checkpointing_enable({"use_reentrant": False})
+            model.gradient_checkpointing_enable(checkpoints)
     expected = results(stock)
     assert use_cpu_layers(ours) == (LINEAR + NORMS + MLPS) * ours.config.num_hidden_layers + 1
     assert errors(results(ours), expected).max() < 1e-5

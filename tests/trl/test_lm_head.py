@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,13 @@ STOCK = {
 }
 
 
-def outputs_and_gradients(folder: Path, *, lora: bool) -> tuple[Any, dict[str, torch.Tensor]]:
+def outputs_and_gradients(folder: Path, *, lora: bool, saved: list[str]) -> tuple[Any, dict[str, torch.Tensor]]:
     torch.manual_seed(1)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     utils.add_fused_lm_head(model, temperature=0.9, outputs=("log_probs", "entropy", "is_top1"))
     if lora:
-        model = get_peft_model(model, LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False))
+        config = LoraConfig(r=4, target_modules="all-linear", modules_to_save=saved, init_lora_weights=False)
+        model = get_peft_model(model, config)
     generator = torch.Generator().manual_seed(2)
     ids = torch.randint(10, 49000, (3, 20), generator=generator)
     labels = ids.clone()
@@ -38,17 +40,19 @@ def outputs_and_gradients(folder: Path, *, lora: bool) -> tuple[Any, dict[str, t
 
 
 @pytest.mark.parametrize(
-    ("lora", "max_logits_mb"), [(True, 1024), (False, 1024), (False, 0)], ids=["lora", "full", "full, TRL's tiles"]
+    ("lora", "saved", "max_logits_mb"),
+    [(True, [], 1024), (True, ["lm_head"], 1024), (False, [], 1024), (False, [], 0)],
+    ids=["lora", "lora and head", "full", "full, TRL's tiles"],
 )
 def test_cpu_head_equals_stock(
-    lora: bool, max_logits_mb: int, tiny_policy: Path, monkeypatch: pytest.MonkeyPatch
+    lora: bool, saved: list[str], max_logits_mb: int, tiny_policy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in STOCK.items():
         monkeypatch.setattr(utils, name, value)
-    stock, stock_gradients = outputs_and_gradients(tiny_policy, lora=lora)
+    stock, stock_gradients = outputs_and_gradients(tiny_policy, lora=lora, saved=saved)
     monkeypatch.setattr(lm_head, "MAX_LOGITS_MB", max_logits_mb)
     lm_head.use_cpu_lm_head()
-    ours, our_gradients = outputs_and_gradients(tiny_policy, lora=lora)
+    ours, our_gradients = outputs_and_gradients(tiny_policy, lora=lora, saved=saved)
 
     assert utils._ChunkedLogProbFunction is lm_head.CpuLogProb
     torch.testing.assert_close(ours.log_probs, stock.log_probs, rtol=1e-5, atol=1e-5)
@@ -95,22 +99,57 @@ def test_values_and_gradients_equal_the_formula(
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
-def test_a_frozen_head_keeps_no_logits_and_computes_under_no_grad() -> None:
-    hidden, weight, targets = head(70, trained=False)
-    kept: list[torch.Tensor] = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
-        logprobs = lm_head.CpuLogProb.apply(hidden, weight, None, targets, 1.0, 4096, None, 1.0, ("log_probs",))[0]
-    assert kept and max(t.numel() for t in kept if t is not weight) <= hidden.numel() < 70 * len(weight)
-    with torch.no_grad():
-        again = lm_head.CpuLogProb.apply(hidden, weight, None, targets, 1.0, 4096, None, 1.0, ("log_probs",))[0]
-    assert logprobs is not None and again is not None
-    assert torch.equal(again, logprobs.detach()) and not again.requires_grad
-
-
-def test_a_second_backward_pass_is_refused() -> None:
-    hidden, weight, targets = head(3)
+def logprobs_of(hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     logprobs = lm_head.CpuLogProb.apply(hidden, weight, None, targets, 1.0, 4096, None, 1.0, ("log_probs",))[0]
     assert logprobs is not None
+    return logprobs
+
+
+@pytest.mark.parametrize("trained", [True, False], ids=["trained", "frozen"])
+def test_only_a_trained_head_keeps_logits(trained: bool) -> None:
+    gc.collect()
+    before = {id(t) for t in logits_in_memory()}
+    given = head(70, trained=trained)
+    saved: list[torch.Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
+        logprobs = logprobs_of(*given)
+    kept = [t for t in [*saved, *logits_in_memory()] if id(t) not in before and t.size(-1) == 100]
+    assert logprobs.requires_grad and len({t.untyped_storage().data_ptr() for t in kept}) == trained
+
+
+def logits_in_memory() -> list[torch.Tensor]:
+    """Tensors of Python's that are as wide as the vocabulary of `head`."""
+    return [t for t in gc.get_objects() if type(t) is torch.Tensor and t.shape[-1:] == (100,)]
+
+
+def test_a_frozen_head_may_be_asked_twice_and_without_gradients() -> None:
+    hidden, weight, targets = head(70, trained=False)
+    logprobs = logprobs_of(hidden, weight, targets)
+    once, twice = (torch.autograd.grad(logprobs.sum(), hidden, retain_graph=True)[0] for _ in range(2))
+    assert torch.equal(once, twice)
+    with torch.no_grad():
+        again = logprobs_of(hidden, weight, targets)
+    assert torch.equal(again, logprobs.detach()) and not again.requires_grad
+    with pytest.raises(RuntimeError, match="once_differentiable"):  # a second derivative would be wrong
+        gradient = torch.autograd.grad(logprobs_of(hidden, weight, targets).exp().sum(), hidden, create_graph=True)[0]
+        gradient.sum().backward()
+
+
+@pytest.mark.parametrize("trained", [True, False], ids=["trained", "frozen"])
+def test_under_autocast_it_is_near_to_float32(trained: bool) -> None:
+    given = head(300, trained=trained)
+    factors = torch.linspace(-2, 3, 300)
+    expected, wanted = logprobs_of(*given), torch.autograd.grad(logprobs_of(*given) @ factors, given[0])[0]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = logprobs_of(*given)
+    gradient = torch.autograd.grad(found @ factors, given[0])[0]
+    assert found.dtype == gradient.dtype == torch.float32
+    assert 0 < (found - expected).norm() / expected.norm() < 2**-8  # bfloat16's rounding error
+    assert 0 < (gradient - wanted).norm() / wanted.norm() < 2**-6
+
+
+def test_a_second_backward_pass_of_a_trained_head_is_refused() -> None:
+    logprobs = logprobs_of(*head(3))
     logprobs.sum().backward(retain_graph=True)
     with pytest.raises(RuntimeError, match="one backward pass"):
         logprobs.sum().backward()
