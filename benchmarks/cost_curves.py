@@ -6,10 +6,9 @@
 One prompt of 44 tokens and its G completions, lengths spread evenly from a quarter of L to L; LoRA r 16, bf16 autocast,
 micro-batches of at most 8 rows and about 2048 tokens for both arms. A1: the pass for the old log-probs, then forward and
 backward, on padded rows with TRL's head. B: forward and backward, packed, with the head, the layers and the kept casts of this
-project. The floor: multiply-adds
-that no exact method saves (each token once, the head at completion tokens, one forward and one backward pass for inputs,
-attention itself left out) at the speed of a plain matrix product of this machine. Both have the trainer's allocator, as in
-step_speed.py. Writes OUT/cost_curves.json, .md and .svg. Nothing else may run meanwhile.
+project. The floor: multiply-adds that no exact method saves (each token once, the head at completion tokens, one forward and one
+backward pass for inputs, attention itself left out) at the speed of a plain matrix product of this machine. Both arms have the
+trainer's allocator, as in step_speed.py. Writes OUT/cost_curves.json, .md and .svg. Nothing else may run meanwhile.
 """
 
 from __future__ import annotations
