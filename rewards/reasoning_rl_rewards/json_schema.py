@@ -44,7 +44,7 @@ class JsonSchema:
         if self.max_chars < 1:
             raise ValueError(f"max_chars: found {self.max_chars}, expected 1 or more")
         if importlib.util.find_spec("jsonschema") is None:
-            raise ImportError("needs the package jsonschema; pip install 'reasoning-rl[json]'")
+            raise ImportError("needs the package jsonschema; pip install jsonschema")
         if self.schema is not None:
             problem = _checked(json.dumps(self.schema))[1]
             if problem:

@@ -72,7 +72,7 @@ class ReasoningGym:
 
     def __post_init__(self) -> None:
         if importlib.util.find_spec("reasoning_gym") is None:
-            raise ImportError("needs the package reasoning-gym; pip install 'reasoning-rl[gym]'")
+            raise ImportError("needs the package reasoning-gym; pip install reasoning-gym")
 
     @property
     def tolerates(self) -> frozenset[str]:

@@ -220,9 +220,9 @@ def test_wrong_builds(
 
 
 MISSING: dict[str, tuple[dict[str, Any], str]] = {
-    "peft": ({}, "pip install 'reasoning-rl[train,vllm]'"),
-    "vllm": ({}, "pip install 'reasoning-rl[train,vllm]'"),
-    "deepspeed": ({"launch": {"args": {"use_deepspeed": True}}}, "pip install 'reasoning-rl[deepspeed]'"),
+    "peft": ({}, "pip install -e '.[train,vllm]'"),
+    "vllm": ({}, "pip install -e '.[train,vllm]'"),
+    "deepspeed": ({"launch": {"args": {"use_deepspeed": True}}}, "pip install deepspeed"),
 }
 
 
@@ -280,7 +280,7 @@ def test_missing_extra_of_a_data_source(
     monkeypatch.setitem(sys.modules, "reasoning_gym", None)  # as if it were not installed
     data = {"train": {"source": "reasoning_gym:chain_sum", "size": 8}}
     message = refused(write_recipe(recipe_tree(data=data)), capsys, tmp_path / "run")
-    assert "data.train" in message and "pip install 'reasoning-rl[gym]'" in message
+    assert "data.train" in message and "pip install reasoning-gym" in message
 
 
 def test_missing_model_package(

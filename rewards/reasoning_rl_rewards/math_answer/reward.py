@@ -58,7 +58,7 @@ class MathAnswer:
         for module in ("mpmath", "sympy", "math_verify"):
             if importlib.util.find_spec(module) is None:
                 raise ValueError(
-                    f"math_answer needs {module}, which is not installed; pip install 'reasoning-rl[math]'"
+                    f"math_answer needs {module}, which is not installed; pip install math-verify latex2sympy2_extended"
                 )
 
     @property
