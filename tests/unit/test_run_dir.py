@@ -32,6 +32,14 @@ def recipe(recipe_tree: Callable[..., dict[str, Any]], write_recipe: Callable[..
     return lambda *overrides: load_recipe(path, overrides)
 
 
+def begin(file: RecipeFile) -> RunDir:
+    """The folder of a run that has made its first step."""
+    run_dir = RunDir.check(file)
+    run_dir.create(file, {})
+    append_jsonl(run_dir.metrics, [{"stage": "grpo", "step": 1}])
+    return run_dir
+
+
 def refused(file: RecipeFile) -> str:
     with pytest.raises(RunDirError) as caught:
         RunDir.check(file)
@@ -77,20 +85,87 @@ def test_an_empty_folder_is_fine(recipe: Recipe, tmp_path: Path) -> None:
         (["grpo.beta=0.1"], "grpo.beta: None → 0.1"),
         (["run.seed=1"], "run.seed: 0 → 1"),
         (["rewards.format.weight=0.2", "run.seed=1"], "run.seed: 0 → 1; rewards.format.weight: 0.1 → 0.2"),
-        (["stages.0.name=other"], "stages: [{"),
+        (["stages.0.name=other"], "stages.0.name: 'grpo' → 'other'"),
         ([f"grpo.k{i}={i}" for i in range(7)], "grpo.k4: None → 4; …)"),
     ],
     ids=["value", "new key", "seed", "two", "list", "many"],
 )
 def test_another_recipe_is_refused(recipe: Recipe, overrides: list[str], expected: str) -> None:
-    RunDir.check(recipe()).create(recipe(), {})
+    begin(recipe())
     message = refused(recipe(*overrides))
     assert "holds a run of another recipe (" in message
     assert expected in message
 
 
+@pytest.mark.parametrize(
+    "left", ["metrics.jsonl", "rollouts.jsonl", "stages/01_a/done.json", "stages/01_a/completions.jsonl",
+             "stages/02_b/checkpoints/checkpoint-5/trainer_state.json"],
+)  # fmt: skip
+def test_a_folder_is_held_from_the_first_thing_on_that_a_stage_leaves(recipe: Recipe, left: str) -> None:
+    run_dir = RunDir.check(recipe())
+    run_dir.create(recipe(), {})
+    (run_dir.root / "stages" / "01_a" / "checkpoints").mkdir(parents=True)
+    (run_dir.root / "metrics.jsonl").write_text("")
+    other = recipe("run.seed=1")
+    RunDir.check(other).create(other, {})
+    assert read_json(run_dir.recipe)["run"]["seed"] == 1
+    (run_dir.root / left).parent.mkdir(parents=True, exist_ok=True)
+    (run_dir.root / left).write_text("{}\n" if left != "metrics.jsonl" else '{"stage": "a", "step": 1}\n')
+    assert "run.seed: 1 → 0" in refused(recipe())
+
+
+class TestMovedProject:
+    """The files of a recipe lie beside it; what they hold counts, not where they are."""
+
+    @pytest.fixture
+    def project(self, tmp_path: Path, recipe_tree: Callable[..., dict[str, Any]]) -> Path:
+        folder = tmp_path / "here"
+        (folder / "model").mkdir(parents=True)
+        (folder / "model" / "config.json").write_text("{}")
+        (folder / "rows.jsonl").write_text('{"prompt": "1 + 1", "answer": "2"}\n')
+        (folder / "mine.py").write_text("def brevity(sample): return 1.0\ndef other(sample): return 1.0\n")
+        tree = recipe_tree(
+            run={"dir": "run"},
+            model={"source": "./model"},
+            data={"train": {"source": "rows.jsonl"}, "eval": {"source": "rows.jsonl"}},
+            rewards={"correct": {"use": "exact_answer"}, "mine": {"use": "mine.py:brevity"}},
+        )
+        (folder / "recipe.yaml").write_text(json.dumps(tree))
+        return folder
+
+    @pytest.fixture
+    def moved(self, project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        monkeypatch.chdir(project)
+        begin(load_recipe("recipe.yaml"))
+        there = project.rename(project.parent / "there")
+        monkeypatch.chdir(there)
+        return there
+
+    def test_it_resumes(self, moved: Path) -> None:
+        RunDir.check(load_recipe("recipe.yaml"))
+
+    @pytest.mark.parametrize(
+        ("file", "key"),
+        [("rows.jsonl", "data"), ("mine.py", "rewards.mine.use"), ("model/config.json", "model.source")],
+    )
+    def test_other_content_is_another_recipe(self, moved: Path, file: str, key: str) -> None:
+        with (moved / file).open("a") as stream:
+            stream.write("\n# changed")
+        assert key in refused(load_recipe("recipe.yaml"))
+
+    def test_another_attribute_is_another_recipe(self, moved: Path) -> None:
+        assert "rewards.mine.use" in refused(load_recipe("recipe.yaml", ["rewards.mine.use=mine.py:other"]))
+
+    def test_a_folder_without_hashes_resumes_where_it_is(self, moved: Path) -> None:
+        run_dir = begin(load_recipe("recipe.yaml"))
+        manifest = read_json(run_dir.manifest)
+        del manifest["files"]
+        write_json(run_dir.manifest, manifest)
+        RunDir.check(load_recipe("recipe.yaml"))
+
+
 def test_launch_may_differ(recipe: Recipe) -> None:
-    RunDir.check(recipe()).create(recipe(), {})
+    begin(recipe())
     RunDir.check(recipe("launch.num_processes=2", "launch.args.num_machines=2"))
     assert "holds a run of another recipe (run.seed: 0 → 1)" in refused(recipe("launch.num_processes=2", "run.seed=1"))
 
