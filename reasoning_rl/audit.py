@@ -294,10 +294,11 @@ def sampled_rows(recipe: Recipe, data: Mapping[str, Sequence[Row]], max_rows: in
 def origin_of(recipe: Recipe, row_id: str) -> str:
     """`file:line` of a row from a `.jsonl` file; `source, row n` (from 0) of any other."""
     dataset, source, position = row_id.rsplit("/", 2)
-    where = recipe.data[dataset][int(source)].source
+    origin = recipe.data[dataset][int(source)]
+    where, place = origin.source, origin.skip + int(position)
     if Path(where).suffix == ".jsonl":
-        return f"{where}:{_line_numbers(where)[int(position)]}"
-    return f"{where}, row {position}"
+        return f"{where}:{_line_numbers(where)[place]}"
+    return f"{where}, row {place}"
 
 
 @cache

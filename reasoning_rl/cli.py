@@ -1,4 +1,4 @@
-"""The command line: `reasoning-rl check | train | difficulty | rewards | new-reward | audit | score | sandbox | report`.
+"""The command line: `reasoning-rl init | check | train | difficulty | rewards | new-reward | audit | score | sandbox | report`.
 
 Only parses arguments and prints; each command imports what it needs when it runs, so that `--help` is instant.
 """
@@ -7,9 +7,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from reasoning_rl.api import Message
+    from reasoning_rl.recipe import Recipe
 
 app = typer.Typer(
     help="Reinforcement-learning reasoning trainer on TRL: vLLM rollouts, verifiable rewards, GRPO-family updates.",
@@ -34,16 +40,29 @@ def check(
     build: Annotated[
         bool, typer.Option(help="Also build the configs of TRL and PEFT (imports torch: some seconds).")
     ] = False,
+    show: Annotated[
+        bool, typer.Option(help="Also print the first row of each data set as the model and the rewards get it.")
+    ] = False,
 ) -> None:
-    """Check a recipe without loading a model: keys, types, rewards, files, batch sizes. All problems at once."""
-    from reasoning_rl.errors import ReasoningRLError
+    """Check a recipe without loading a model: keys, types, rewards, files, first rows, batch sizes. All problems at once."""
+    from reasoning_rl.data_check import check_data, show_lines
+    from reasoning_rl.errors import ReasoningRLError, RecipeError
     from reasoning_rl.recipe_check import check as check_recipe
     from reasoning_rl.recipe_io import load_recipe
     from reasoning_rl.run_dir import RunDir
 
     try:
         file = load_recipe(recipe, overrides or [])
-        notes = check_recipe(file)
+        problems: list[str] = []
+        notes: list[str] = []
+        try:
+            notes += check_recipe(file)
+        except RecipeError as error:
+            problems += error.problems
+        data = check_data(file)
+        if problems or data.problems:
+            raise RecipeError([*problems, *data.problems])
+        notes += data.notes
         run_dir = RunDir.check(file)
         if build:
             from reasoning_rl.trl_bridge.requirements import require_training_stack
@@ -57,8 +76,32 @@ def check(
         _refuse(error)
     for note in notes:
         typer.echo(f"note: {note}", err=True)
+    if show:
+        typer.echo("\n".join(show_lines(file, data, _chat_text(file.recipe))))
     stages = " → ".join(stage.name for stage in file.recipe.stages)
     typer.echo(f"{recipe}: ok ({stages}; run folder {file.recipe.run.dir})")
+
+
+@app.command()
+def init(
+    data: Annotated[Path | None, typer.Option(metavar="FILE", help="Your rows (default: made-up chain sums).")] = None,
+    model: Annotated[str | None, typer.Option(help="Hub id or folder (default: SmolLM2-135M-Instruct).")] = None,
+    reward: Annotated[str | None, typer.Option(help="Reward (default: one that reads the answers).")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Recipe to write.")] = Path("recipe.yaml"),
+) -> None:
+    """Write a small complete recipe to start from. Overwrites nothing."""
+    import shlex
+
+    from reasoning_rl.errors import ReasoningRLError
+    from reasoning_rl.init_recipe import DEFAULT_MODEL, write_recipe
+
+    try:
+        write_recipe(output, data, model or DEFAULT_MODEL, reward)
+    except ReasoningRLError as error:
+        _refuse(error)
+    typer.echo(f"{output} written; next:")
+    typer.echo(f"  reasoning-rl check {shlex.quote(str(output))} --show")
+    typer.echo(f"  reasoning-rl train {shlex.quote(str(output))}")
 
 
 @app.command()
@@ -292,6 +335,25 @@ def main() -> None:
     """Entry point of the `reasoning-rl` command."""
     sys.path.insert(0, "")  # as `python -m` does, so that `my_module:Attr` of the working directory is found here too
     app()
+
+
+def _chat_text(recipe: Recipe) -> Callable[[list[Message]], tuple[str, int]] | None:
+    """Messages to the text that the model gets and its number of tokens; `None`, with a note, without a tokenizer here."""
+    try:
+        from reasoning_rl.trl_bridge.policy import local_tokenizer
+
+        tokenizer = local_tokenizer(recipe.model)
+    except Exception as error:  # noqa: BLE001 - transformers and a hub cache fail in too many ways to list
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        typer.echo(f"note: no tokenizer of {recipe.model.source} here, so no chat template ({reason:.200})", err=True)
+        return None
+
+    def text(messages: list[Message]) -> tuple[str, int]:
+        conversation: Any = messages
+        rendered = str(tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True))
+        return rendered, len(tokenizer(rendered, add_special_tokens=False)["input_ids"])
+
+    return text
 
 
 def _refuse(error: Exception) -> NoReturn:

@@ -10,9 +10,10 @@ import inspect
 import json
 import logging
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -78,14 +79,9 @@ def _load_dataset(recipe: Recipe, name: str, requires: set[str]) -> list[Row]:
 
 
 def _rows_of(recipe: Recipe, where: str, row_prefix: str, source: Source, requires: set[str]) -> list[Row]:
-    columns = _converted([dict(row) for row in _read(source, where)][: source.size], source, where)
+    columns = convert_rows(read_rows(source, where), source, where)
     if not columns:
         raise DataError(f"{where}: {source.source} has no rows")
-    for row in columns:
-        for new, old in source.columns.items():
-            if old not in row:
-                raise DataError(f"{where}.columns: {new}: found no column {old!r}, the source has {sorted(row)}")
-        row |= {new: row[old] for new, old in source.columns.items()}
     needed = set(template_columns(recipe.prompt.template)) | requires
     complete = _completion_of(source, where)
     rows = []
@@ -98,6 +94,33 @@ def _rows_of(recipe: Recipe, where: str, row_prefix: str, source: Source, requir
             )
         rows.append(Row(f"{row_prefix}/{position}", render_prompt(row, recipe.prompt), row, complete(row)))
     return rows
+
+
+def read_rows(source: Source, where: str, limit: int | None = None) -> list[dict[str, Any]]:
+    """The rows of a source as they stand there: the first `size` after `skip`, at most `limit`.
+
+    Raises:
+        DataError, MissingExtraError: see `load_data`.
+    """
+    stop = min((number for number in (source.size, limit) if number is not None), default=None)
+    return [
+        dict(row) for row in islice(_read(source, where), source.skip, None if stop is None else source.skip + stop)
+    ]
+
+
+def convert_rows(rows: list[dict[str, Any]], source: Source, where: str) -> list[dict[str, Any]]:
+    """Rows of a source after its `convert` and `columns`.
+
+    Raises:
+        DataError: a row cannot be converted, or lacks a column that is renamed.
+    """
+    converted = _converted(rows, source, where)
+    for row in converted:
+        for new, old in source.columns.items():
+            if old not in row:
+                raise DataError(f"{where}.columns: {new}: found no column {old!r}, the source has {sorted(row)}")
+        row |= {new: row[old] for new, old in source.columns.items()}
+    return converted
 
 
 def _read(source: Source, where: str) -> Iterable[Mapping[str, Any]]:
@@ -115,12 +138,7 @@ def _read(source: Source, where: str) -> Iterable[Mapping[str, Any]]:
 
 
 def _read_jsonl(path: Path, where: str) -> Iterable[dict[str, Any]]:
-    try:
-        # Not splitlines(), which also splits at characters that JSON allows within a text, such as U+2028.
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{where}: {path} cannot be read ({error})") from None
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(_lines(path, where), start=1):
         if not line.strip():
             continue
         try:
@@ -132,6 +150,15 @@ def _read_jsonl(path: Path, where: str) -> Iterable[dict[str, Any]]:
         if not isinstance(row, dict):
             raise DataError(f"{where}: {path}:{number}: found {type(row).__name__}, expected one object per line")
         yield row
+
+
+def _lines(path: Path, where: str) -> Iterator[str]:
+    """The lines of a file, one at a time; split at line feeds only, as JSON allows U+2028 and the like within a text."""
+    try:
+        with path.open(encoding="utf-8", newline="\n") as file:
+            yield from file
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{where}: {path} cannot be read ({error})") from None
 
 
 def _read_reasoning_gym(task: str, source: Source, where: str) -> Iterable[dict[str, Any]]:

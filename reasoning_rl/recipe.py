@@ -80,6 +80,9 @@ class Source(Section):
     """Keyword arguments of the task, the function or `datasets.load_dataset`."""
     size: int | None = Field(default=None, gt=0)
     """Number of rows: how many a procedural source makes, or the first so many of the others."""
+    skip: int = Field(default=0, ge=0)
+    """Rows at the start that are left out before `size` counts, so that one file gives training and evaluation rows. Not
+    for procedural sources, which have `seed`."""
     seed: int = Field(default=0, ge=0)
     """Seed of a procedural source."""
     weight: float | None = Field(default=None, gt=0, allow_inf_nan=False)
@@ -88,7 +91,7 @@ class Source(Section):
     """Renames: `{new_name: name_in_the_source}`."""
     convert: str | None = None
     """`file.py:function` or `module:function` from a row of the source to the row that is used, before any renaming;
-    `None` drops it. `reasoning_rl.code_rows` has some for public code data sets."""
+    `None` drops it. `reasoning_rl.code_rows` and `reasoning_rl.math_rows` have some for public data sets."""
     completion: str | None = None
     """For SFT: the column that holds the completion, or `file.py:function` / `module:function` from row to text."""
 
@@ -206,8 +209,8 @@ class Eval(Section):
     """Sampling temperature; 0 is greedy."""
     top_p: float = Field(default=1.0, gt=0, le=1)
     """Nucleus sampling."""
-    max_completion_length: int = Field(gt=0)
-    """Tokens at most per completion; a longer one counts as truncated."""
+    max_completion_length: int | None = Field(default=None, gt=0)
+    """Tokens at most per completion; a longer one counts as truncated. Default: `grpo.max_completion_length`."""
 
 
 class Stage(Section):
@@ -275,6 +278,14 @@ class Recipe(Section):
             return self.eval.accuracy
         return weighted[0] if len(weighted) == 1 else None
 
+    @property
+    def eval_max_completion_length(self) -> int | None:
+        """Tokens at most per completion of an eval stage; `None` where neither `eval` nor `grpo` says."""
+        if self.eval and self.eval.max_completion_length is not None:
+            return self.eval.max_completion_length
+        length = self.grpo.get("max_completion_length")
+        return length if isinstance(length, int) and not isinstance(length, bool) and length > 0 else None
+
     def policy_of(self, stage: Stage) -> Literal["lora", "full"]:
         """What a training stage trains."""
         return stage.policy or ("lora" if self.lora is not None else "full")
@@ -301,6 +312,10 @@ class Recipe(Section):
         kinds = {stage.kind for stage in self.stages}
         if "eval" in kinds and self.eval is None:
             problems.append("stages: there is an eval stage but no eval section; add one")
+        if self.eval and self.eval_max_completion_length is None:
+            problems.append(
+                "eval.max_completion_length: is missing, and so is grpo.max_completion_length, its default; add one"
+            )
         if self.eval and self.eval.accuracy not in self.rewards:
             problems.append(
                 f"eval.accuracy: found {self.eval.accuracy!r}, expected one of rewards {sorted(self.rewards)}"

@@ -287,6 +287,11 @@ def _source_problems(file: RecipeFile) -> Iterator[str]:
                 yield file.problem(where, f"no such file {_file_part(source.source)}; check the path")
             if source.source.startswith("reasoning_gym:") and source.size is None:
                 yield file.problem(where, "a procedural source makes as many rows as it is told; add size")
+            procedural = ":" in source.source and not source.source.startswith("package:")
+            if source.skip and procedural:
+                yield file.problem(
+                    ("data", name, index, "skip"), "a procedural source skips no rows; remove skip, use another seed"
+                )
             for key, function in (("convert", source.convert), ("completion", source.completion)):
                 if function and _file_part(function) and not Path(_file_part(function)).exists():
                     yield file.problem(("data", name, index, key), f"no such file {_file_part(function)}")

@@ -70,7 +70,16 @@ def policy_folder(model: Model) -> str:
     return model.source
 
 
-def load_tokenizer(folder: str, model: Model) -> PreTrainedTokenizerBase:
+def local_tokenizer(model: Model) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model that is on this machine; asks no hub.
+
+    Raises:
+        ModelError, MissingExtraError: see `policy_folder` and `load_tokenizer`.
+    """
+    return load_tokenizer(policy_folder(model), model, local_files_only=True)
+
+
+def load_tokenizer(folder: str, model: Model, *, local_files_only: bool = False) -> PreTrainedTokenizerBase:
     """The tokenizer, with a padding token.
 
     Raises:
@@ -78,7 +87,10 @@ def load_tokenizer(folder: str, model: Model) -> PreTrainedTokenizerBase:
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(
-            folder, revision=model.revision, trust_remote_code=model.trust_remote_code
+            folder,
+            revision=model.revision,
+            trust_remote_code=model.trust_remote_code,
+            local_files_only=local_files_only,
         )
     except (OSError, ValueError) as error:
         raise ModelError(f"model.source {model.source}: no tokenizer can be loaded ({_first_line(error)})") from error

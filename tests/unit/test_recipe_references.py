@@ -10,6 +10,7 @@ import pytest
 from test_recipe_io import Tree, problems
 
 from reasoning_rl.errors import RecipeError
+from reasoning_rl.recipe import Recipe
 from reasoning_rl.recipe_io import load_recipe
 
 
@@ -118,3 +119,24 @@ def test_composition_problems_carry_the_line(
         key = expected.split(":")[0].rpartition(".")[2]
         assert lines[int(where) - 1].strip().startswith(f"{key}:"), found
         assert sentence.startswith(expected)
+
+
+@pytest.mark.parametrize(("eval_length", "grpo_length", "expected"), [(16, 64, 16), (None, 64, 64), (16, None, 16)])
+def test_eval_takes_the_completion_length_of_grpo(
+    recipe_tree: Callable[..., dict[str, Any]],
+    eval_length: int | None,
+    grpo_length: int | None,
+    expected: int,
+) -> None:
+    tree = recipe_tree(eval={"accuracy": "correct"}, grpo={})
+    tree["eval"] |= {"max_completion_length": eval_length} if eval_length else {}
+    tree["grpo"] |= {"max_completion_length": grpo_length} if grpo_length else {}
+    assert Recipe.model_validate(tree).eval_max_completion_length == expected
+
+
+@pytest.mark.parametrize("grpo", [{}, {"max_completion_length": None}, {"max_completion_length": "64"}])
+def test_without_either_length_eval_is_refused(
+    recipe_tree: Callable[..., dict[str, Any]], grpo: dict[str, Any]
+) -> None:
+    with pytest.raises(ValueError, match=r"eval\.max_completion_length: is missing, and so is grpo"):
+        Recipe.model_validate(recipe_tree(eval={"accuracy": "correct"}, grpo=grpo))

@@ -1,0 +1,180 @@
+"""What the first rows of a recipe's own data show: columns, gold answers, the rewards' row check.
+
+Reads files, functions and packaged data only, never the hub, and imports no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from reasoning_rl.api import Completion, Message, Sample, Score
+from reasoning_rl.data import convert_rows, read_rows
+from reasoning_rl.errors import DataError, MissingExtraError, ReasoningRLError, RewardPluginError
+from reasoning_rl.math_rows import converter_for
+from reasoning_rl.prompts import render_prompt, template_columns
+from reasoning_rl.recipe import Recipe, Source
+from reasoning_rl.recipe_io import RecipeFile
+from reasoning_rl.scoring import RewardSet, WeightedReward
+from reasoning_rl.trials import FORMS, answer_column, expectation, trials
+from reasoning_rl.workers.grade import call_reward
+
+#: Rows of each source that are looked at.
+FIRST_ROWS = 100
+
+_FILES = (".jsonl", ".json", ".csv", ".parquet")
+
+ChatText = Callable[[list[Message]], tuple[str, int]]
+
+
+@dataclass(slots=True)
+class DataCheck:
+    """Problems, notes on what was not looked at, and the first row of each data set."""
+
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    first: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def check_data(file: RecipeFile) -> DataCheck:
+    """Looks at the first rows of every local source that a stage uses."""
+    found = DataCheck()
+    rewards = _rewards(file.recipe)
+    graded = {stage.dataset for stage in file.recipe.stages if stage.kind != "sft"}
+    for name in dict.fromkeys(stage.dataset for stage in file.recipe.stages):
+        rows: list[dict[str, Any]] = []
+        for index, source in enumerate(file.recipe.data[name]):
+            where = f"data.{name}.{index}"
+            try:
+                rows += _check_source(found, file, (name, index), source, rewards if name in graded else RewardSet(()))
+            except MissingExtraError as error:
+                found.notes.append(f"{error}; its rows were not looked at")
+            except (DataError, RewardPluginError) as error:
+                sentence = str(error).removeprefix(f"{where}: ")
+                found.problems.append(file.problem(("data", name, index), sentence))
+        if rows:
+            found.first[name] = rows[0]
+            if name in graded:
+                try:
+                    rewards.check_rows(f"data.{name}", rows)
+                except DataError as error:
+                    found.problems.append(file.problem(("data", name), str(error).removeprefix(f"data.{name}: ")))
+    return found
+
+
+def show_lines(file: RecipeFile, found: DataCheck, chat_text: ChatText | None) -> Iterator[str]:
+    """The first row of each data set: messages, the text with the chat template, and what each reward makes of it."""
+    recipe = file.recipe
+    rewards = RewardSet.from_recipe(recipe)
+    graded = {stage.dataset for stage in recipe.stages if stage.kind != "sft"}
+    for name, row in found.first.items():
+        yield f"data.{name}, row 0"
+        messages = render_prompt(row, recipe.prompt)
+        yield from (f"  {message['role']}: {message['content']}" for message in messages)
+        if chat_text:
+            text, num_tokens = chat_text(messages)
+            yield f"  with the chat template, {num_tokens} tokens: {text!r}"
+        for item in rewards.rewards if name in graded else ():
+            yield f"  reward {item.name}: {_shown(item, rewards, recipe, row, messages)}"
+
+
+def _check_source(
+    found: DataCheck, file: RecipeFile, at: tuple[str, int], source: Source, rewards: RewardSet
+) -> list[dict[str, Any]]:
+    name, index = at
+    where = f"data.{name}.{index}"
+    if not _is_local(source.source):
+        found.notes.append(f"{where}: {source.source} is not a local file, its rows were not looked at")
+        return []
+    paths = [text.partition(":")[0] for text in (source.source, source.convert, source.completion) if text]
+    if any(path.startswith("/") and not Path(path).exists() for path in paths):
+        return []  # said by recipe_check
+    raw = read_rows(source, where, FIRST_ROWS)
+    if not raw:
+        raise DataError(f"{where}: {source.source} has no rows")
+    converter = converter_for(raw[0]) if source.convert is None else None
+    remedy = f"; for rows of this form add convert: {converter}" if converter else ""
+    try:
+        rows = convert_rows([dict(row) for row in raw], source, where)
+    except DataError as error:
+        raise DataError(f"{error}{remedy}") from error
+    if not rows:
+        found.notes.append(f"{where}: {source.convert} leaves out all of the first {len(raw)} rows")
+    sentences = [
+        *_column_problems(file.recipe, rows, rewards, remedy or "; rename one with columns:"),
+        *_gold_problems(file.recipe, rows, rewards, remedy or "; mend the row, or leave it out with convert:"),
+    ]
+    found.problems += [file.problem(("data", name, index), sentence) for sentence in sentences]
+    return [] if sentences else rows
+
+
+def _column_problems(recipe: Recipe, rows: Sequence[dict[str, Any]], rewards: RewardSet, remedy: str) -> Iterator[str]:
+    """The first row that lacks a column."""
+    needed = {*template_columns(recipe.prompt.template), *rewards.required_columns}
+    for position, row in enumerate(rows):
+        missing = sorted(needed - row.keys())
+        if missing:
+            yield (
+                f"row {position} has no column {', '.join(map(repr, missing))} (needed by the prompt template or "
+                f"a reward), it has {sorted(row)}{remedy}"
+            )
+            return
+
+
+def _gold_problems(recipe: Recipe, rows: Sequence[dict[str, Any]], rewards: RewardSet, remedy: str) -> Iterator[str]:
+    """For each reward that the audit before training tries: the first row whose gold it cannot read."""
+    tried = [item for item in rewards.rewards if item.weight or item.name == recipe.accuracy_reward]
+    for item in tried if recipe.scoring.audit else ():
+        for position, row in enumerate(rows):
+            if not item.requires <= row.keys() or not item.applies_to(row):
+                continue
+            reason = _unreadable(item, row)
+            if reason:
+                yield f"row {position}: rewards.{item.name} cannot read its gold: {reason:.200}{remedy}"
+                break
+
+
+def _unreadable(item: WeightedReward, row: dict[str, Any]) -> str | None:
+    """Why a reward with `reference` cannot grade a row; grades an empty completion only without a right one."""
+    reference = getattr(item.reward, "reference", None)
+    try:
+        if reference is None or reference(row) is not None:
+            return None
+    except Exception as error:  # noqa: BLE001 - the reward may be the user's and raise anything
+        return f"reference failed with {type(error).__name__}: {error}"
+    score = call_reward(item.reward, Sample([], Completion("", None, "", 0, False), row, "row"))
+    return str(score.detail.get("reason", score.verdict)) if score.verdict.is_our_fault else None
+
+
+def _shown(
+    item: WeightedReward, rewards: RewardSet, recipe: Recipe, row: dict[str, Any], messages: list[Message]
+) -> str:
+    if not item.applies_to(row):
+        return "does not apply to this row (when)"
+    expected = expectation(item.reward, row, FORMS[0]) if hasattr(item.reward, "reference") else None
+    if expected is None:
+        return "knows no right answer to this row"
+    trial = next(iter(trials(expected, "", recipe.prompt.thinking)))
+    score: Score = rewards.score(trial.sample(recipe.prompt.thinking, messages, row, "row")).scores[item.name]
+    column = answer_column(item.reward)
+    gold = score.detail.get("gold", row.get(column) if column else None)
+    read = "" if gold is None else f"gold {gold!r:.200}, "
+    return f"{read}its reference {trial.text!r:.200} scores {score.value} ({score.verdict})"
+
+
+def _is_local(source: str) -> bool:
+    head, colon, _ = source.partition(":")
+    return (bool(colon) and head != "reasoning_gym") or Path(source).suffix in _FILES
+
+
+def _rewards(recipe: Recipe) -> RewardSet:
+    """The rewards that can be built; recipe_check names the others."""
+    built: list[WeightedReward] = []
+    for name, use in recipe.rewards.items():
+        try:
+            built += RewardSet.from_uses({name: use}).rewards
+        except ReasoningRLError:
+            continue
+    return RewardSet(tuple(built))
