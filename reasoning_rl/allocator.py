@@ -3,19 +3,20 @@
 glibc keeps large free chunks of all sizes in a few sorted lists and walks them. Under torch, which asks for tensors of many sizes
 and frees them again, the walk was 9 % of all CPU time of an SFT step, with one core waiting for the other (perf; docs/performance.md).
 oneTBB's allocator has bins by size. It can only be put in place when a process starts, hence the restart. What is freed stays
-with it for the next tensor of that size, which spares new pages where sizes recur (`packing.ROUNDED_FROM`), until all in all it
-holds most of the machine's memory.
+with it for the next tensor of that size, which spares new pages where sizes recur (`packing.ROUNDED_FROM`). Sizes that come once
+would add up until it holds most of the machine's memory, so a training stage keeps no more than its first steps took.
 """
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
 import sys
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
+
+from reasoning_rl import memory
 
 #: `system` leaves things as they are. Set by `restart` for the process that takes its place.
 VARIABLE = "REASONING_RL_ALLOCATOR"
@@ -26,6 +27,7 @@ _SETTINGS = {"TBB_MALLOC_SET_HUGE_SIZE_THRESHOLD": str(8 << 20), "TBB_MALLOC_USE
 #: Of the memory that is available when a run starts. Above it, what is freed is given back.
 _SHARE = 0.75
 _SET_SOFT_HEAP_LIMIT = 1
+_CLEAN_ALL_BUFFERS = 0
 
 
 def preload(environment: Mapping[str, str]) -> dict[str, str]:
@@ -56,9 +58,21 @@ def restart() -> None:
     if os.environ.get(VARIABLE) == "tbb":
         for name in ("LD_PRELOAD", *_SETTINGS, VARIABLE):
             os.environ.pop(name, None)
-        keep_at_most(int(_SHARE * available_bytes() / int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+        keep_most()
     elif variables := preload(os.environ):
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **variables, VARIABLE: "tbb"})
+
+
+def keep_most() -> None:
+    """What is freed is kept until the process holds its part of most of what is available now."""
+    keep_at_most(int(_SHARE * memory.available_bytes() / int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+
+
+def give_back() -> None:
+    """Gives back all that is kept, as between two stages, whose tensors have other sizes."""
+    libraries = ctypes.CDLL(None)
+    if hasattr(libraries, "scalable_allocation_command"):
+        libraries.scalable_allocation_command(_CLEAN_ALL_BUFFERS, None)
 
 
 def keep_at_most(num_bytes: int) -> None:
@@ -67,12 +81,3 @@ def keep_at_most(num_bytes: int) -> None:
     libraries = ctypes.CDLL(None)
     if hasattr(libraries, "scalable_allocation_mode"):
         libraries.scalable_allocation_mode(_SET_SOFT_HEAP_LIMIT, ctypes.c_ssize_t(num_bytes))
-
-
-def available_bytes() -> int:
-    """Of memory, on this machine and for this container."""
-    lines = Path("/proc/meminfo").read_text().splitlines()
-    found = [int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:")]
-    with contextlib.suppress(OSError, ValueError):  # `max`, or no such file: no limit
-        found.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    return min(found)

@@ -18,7 +18,9 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from reasoning_rl import compiler
 from reasoning_rl.recipe import Launch
+from reasoning_rl.upstream import is_cpu_torch
 from reasoning_rl.workers.proc import children
 
 #: Through this file the launched process tells its exit code, which `accelerate launch` would turn into 1.
@@ -86,6 +88,8 @@ def process_environment(environment: Mapping[str, str]) -> dict[str, str]:
         "TQDM_DISABLE": "1",
         "DS_ACCELERATOR_LOG_LEVEL": "error",
     }
+    if is_cpu_torch() and compiler.problem():
+        defaults["TORCH_COMPILE_DISABLE"] = "1"  # torch would stop at the first function that it is to compile
     return {
         **{key: value for key, value in defaults.items() if key not in environment},
         "OMP_NUM_THREADS": environment.get("REASONING_RL_THREADS", threads),

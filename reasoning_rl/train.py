@@ -8,6 +8,7 @@ the policy that the one before left.
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import shutil
@@ -95,7 +96,7 @@ def run(file: RecipeFile) -> None:
         rewards.check_rows(f"data.{name}", [row.columns for row in data[name]])
     current = policy.policy_folder(recipe.model)
     tokenizer = policy.load_tokenizer(current, recipe.model)
-    refuse_what_would_be_cut(recipe, data, current, tokenizer)
+    room = refuse_what_would_be_cut(recipe, data, current, tokenizer)
 
     state = PartialState()
     engine: Engine | None = None
@@ -110,7 +111,7 @@ def run(file: RecipeFile) -> None:
             """The run's engine, holding the policy in `folder`."""
             nonlocal engine
             if engine is None:
-                engine = Engine(folder, recipe)
+                engine = Engine(folder, recipe, room)
                 resources.callback(engine.close)
             elif Path(folder).is_dir():
                 engine.load_folder(Path(folder))
@@ -125,6 +126,8 @@ def run(file: RecipeFile) -> None:
                     result = RUNNERS[stage.kind](given)
                 except Interrupted:
                     raise KeyboardInterrupt from None
+                gc.collect()  # a trainer holds itself; its memory would stay beside that of the next stage
+                allocator.give_back()
                 if state.is_main_process:
                     write_json(folder.done, {"minutes": (time.monotonic() - start) / 60, "result": result})
                     write_summary(recipe, run_dir)

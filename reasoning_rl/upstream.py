@@ -68,6 +68,11 @@ def installed_version(package: str) -> str | None:
     return None
 
 
+def is_cpu_torch() -> bool:
+    """Whether torch is installed as a build for CPUs."""
+    return (installed_version("torch") or "").endswith("+cpu")
+
+
 def _package_folder(package: str) -> Path | None:
     spec = importlib.util.find_spec(package)
     locations = list(spec.submodule_search_locations or ()) if spec else []

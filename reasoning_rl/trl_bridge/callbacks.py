@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -18,9 +19,11 @@ from accelerate import PartialState
 from accelerate.utils import gather
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from reasoning_rl import allocator
 from reasoning_rl.progress import StageProgress
 from reasoning_rl.run_dir import RunDir, append_jsonl
 from reasoning_rl.trl_bridge.throughput import peak_memory, rates
+from reasoning_rl.workers import proc
 
 logger = logging.getLogger(__name__)
 
@@ -139,6 +142,21 @@ class SaveOnInterrupt(TrainerCallback):
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         if _on_any_process(self._is_asked):
             self.stopped = control.should_save = control.should_training_stop = True
+
+
+class KeepFirstSteps(TrainerCallback):
+    """From the end of the second step on, the process keeps no more memory than it holds then: by then the moments of the
+    optimiser are there, and every kind of tensor has come. More only gathers sizes that do not come again."""
+
+    _STEPS = 2
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self._from = state.global_step
+        allocator.keep_most()
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if state.global_step == self._from + self._STEPS:
+            allocator.keep_at_most(proc.rss_mb(os.getpid()) << 20)
 
 
 class NothingLeft(Exception):  # noqa: N818 - not an error

@@ -1,8 +1,9 @@
-"""A faster way to draw tokens on a CPU: the same distribution, and the same log-probs.
+"""A faster way to draw tokens on a CPU: the same distribution, and the same log-probs, without the rank of each token.
 
 vLLM draws a token by one exponential variate for each entry of the vocabulary, which takes longer than half of the matrix
 products of a small model. Here a token takes two uniform variates: one chooses a block of the vocabulary, the other a token
-in it, both by the inverse of the cumulative distribution (tests/trl/test_cpu_sampler.py).
+in it, both by the inverse of the cumulative distribution (tests/trl/test_cpu_sampler.py). vLLM also counts how many tokens are
+likelier than each one that it draws, which nobody here reads, by a function that it compiles at the first token.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ _AT_ONCE = 200_000
 
 def use_cpu_sampler(runner: Any) -> bool:
     """Makes the sampler of a model runner of vLLM draw with `draw`, where it returns log-probs of what it draws from, on a
-    CPU. Returns whether it does. Requests with a seed of their own are left to vLLM."""
+    CPU. Returns whether it does. Requests with a seed of their own are left to vLLM. Ranks of drawn tokens are 0 where no
+    other token's log-prob is asked for."""
     from vllm.platforms import current_platform
+    from vllm.v1.outputs import LogprobsTensors
     from vllm.v1.sample.ops.topk_topp_sampler import apply_top_k_top_p
 
     if not current_platform.is_cpu():
@@ -28,14 +31,20 @@ def use_cpu_sampler(runner: Any) -> bool:
     sampler = runner.sampler.topk_topp_sampler
     if sampler.logprobs_mode != "processed_logprobs" or sampler.use_fp64_gumbel:
         return False
-    original = sampler.forward
+    original, original_gather = sampler.forward, runner.sampler.gather_logprobs
 
     def forward(logits: torch.Tensor, generators: Any, k: Any, p: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
         if generators or logits.dtype != torch.float32:
             return original(logits, generators, k, p)
         return draw(apply_top_k_top_p(logits, k, p))
 
-    sampler.forward = forward
+    def gather_logprobs(logprobs: torch.Tensor, num_logprobs: int, token_ids: torch.Tensor) -> Any:
+        if num_logprobs:
+            return original_gather(logprobs, num_logprobs, token_ids)
+        ids = token_ids.unsqueeze(-1)
+        return LogprobsTensors(ids.to(torch.int32), logprobs.gather(-1, ids), torch.zeros_like(token_ids))
+
+    sampler.forward, runner.sampler.gather_logprobs = forward, gather_logprobs
     return True
 
 

@@ -24,13 +24,16 @@ from safetensors import safe_open
 from torch import nn
 from trl.import_utils import is_vllm_available
 
+from reasoning_rl import compiler
 from reasoning_rl.errors import EngineError
 from reasoning_rl.recipe import Recipe
 from reasoning_rl.trl_bridge import lora_layers
 from reasoning_rl.trl_bridge.ahead import Stopped
 from reasoning_rl.trl_bridge.cpu_sampler import use_cpu_sampler
 from reasoning_rl.trl_bridge.divergence import check_logprobs
+from reasoning_rl.trl_bridge.kv_cache import Room, cache_arguments, cache_dtype
 from reasoning_rl.trl_bridge.precision import prefers_float32
+from reasoning_rl.trl_bridge.threads import idle_threads
 
 logger = logging.getLogger(__name__)
 
@@ -65,9 +68,13 @@ class Engine:
     Args:
         folder: model folder or hub id to start from.
         recipe: its `vllm` section holds the engine arguments.
+        room: what will be asked of it, from which follows what the recipe leaves open about memory (on a CPU).
+
+    Raises:
+        EngineError: vLLM does not start with these arguments, or there is not enough memory.
     """
 
-    def __init__(self, folder: str, recipe: Recipe) -> None:
+    def __init__(self, folder: str, recipe: Recipe, room: Room | None = None) -> None:
         assert is_vllm_available()
         from vllm import LLM
 
@@ -81,9 +88,12 @@ class Engine:
             "seed": recipe.run.seed + state.process_index,
             "distributed_executor_backend": "external_launcher",
             "logprobs_mode": "processed_logprobs",
-            **_cpu_arguments(),
-            **recipe.vllm,
+            **_arguments(folder, recipe, room),
         }
+        if not arguments.get("enforce_eager"):
+            logger.info(
+                "vLLM compiles the model for its first start here, which may take minutes; later starts take less"
+            )
         start = time.perf_counter()
         try:
             with _launcher_environment(state):
@@ -100,6 +110,7 @@ class Engine:
         self._use = threading.Lock()
         #: How many times weights were loaded, so that who has pushed a part of them knows whether the rest still stands.
         self.num_reloads = 0
+        self._threads = idle_threads()
         self.max_model_len: int = self.llm.llm_engine.model_config.max_model_len
         self.max_num_seqs: int = self.llm.llm_engine.vllm_config.scheduler_config.max_num_seqs
         logger.info(
@@ -208,7 +219,7 @@ class Engine:
             while engine.has_unfinished_requests():
                 if stop and stop.is_set():
                     raise Stopped
-                for output in engine.step():
+                for output in self._step():
                     if output.finished:
                         position = int(output.request_id) - first
                         check_logprobs(output.outputs[0])  # pyright: ignore
@@ -238,7 +249,7 @@ class Engine:
                 for name, (prompt, parameters) in zip(positions, requests, strict=True):
                     engine.add_request(name, tokens_input(prompt), parameters)
                 while engine.has_unfinished_requests() and not has_enough():
-                    for output in engine.step():
+                    for output in self._step():
                         if output.finished:
                             check_logprobs(output.outputs[0])  # pyright: ignore
                         on_output(positions[output.request_id], output)
@@ -247,6 +258,11 @@ class Engine:
                     engine.abort_request(list(positions))
                 raise
             engine.abort_request(list(positions))
+
+    def _step(self) -> list[Any]:
+        if self._threads:
+            self._threads.look()
+        return self.llm.llm_engine.step()
 
     def score(self, prompts: Sequence[list[int]], completions: Sequence[list[int]]) -> list[list[float]]:
         """The engine's log-probs of given completions, each token given all before it; for tests of the weight sync."""
@@ -269,12 +285,20 @@ def _is_error(record: logging.LogRecord) -> bool:
     return record.levelno >= logging.ERROR
 
 
-def _cpu_arguments() -> dict[str, Any]:
-    """Engine arguments that vLLM's defaults leave slow on a CPU (docs/install.md, docs/performance.md)."""
+def _arguments(folder: str, recipe: Recipe, room: Room | None) -> dict[str, Any]:
+    """The recipe's engine arguments and, on a CPU, what vLLM's defaults leave slow or greedy there (docs/install.md,
+    docs/performance.md)."""
     if torch.accelerator.is_available():
-        return {}
-    blocks = {"block_size": 32}  # the least; only whole blocks of common beginnings are computed once
-    return {**blocks, "dtype": "float32"} if prefers_float32() else blocks
+        return recipe.vllm
+    # Of block_size the least; only whole blocks of common beginnings are computed once. Compiling takes a minute or more.
+    arguments = {"block_size": 32, "enforce_eager": True, **recipe.vllm}
+    if prefers_float32():
+        arguments = {"dtype": "float32", **arguments}
+    if not arguments["enforce_eager"] and (problem := compiler.problem()):
+        logger.warning("vllm.enforce_eager: false needs a compiler, and %s; sampling without compiling", problem)
+        arguments["enforce_eager"] = True
+    cache = cache_arguments(folder, recipe, room, arguments["block_size"], cache_dtype(arguments))
+    return {**cache, **arguments}
 
 
 @contextmanager

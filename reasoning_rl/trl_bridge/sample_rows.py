@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from reasoning_rl.api import Sample
@@ -54,11 +55,11 @@ def sample_rows(
     arguments = grpo_config(recipe, stage, Path(recipe.run.dir))
     folder = policy.policy_folder(recipe.model)
     tokenizer = policy.load_tokenizer(folder, recipe.model)
-    refuse_what_would_be_cut(recipe, data, folder, tokenizer)
+    room = refuse_what_would_be_cut(recipe, data, folder, tokenizer)
     with ExitStack() as stack:
         grader = stack.enter_context(Grader(rewards, recipe.scoring))
         reader = CombinedReward(grader, recipe, policy.eos_token_ids(folder, tokenizer))
-        engine = Engine(folder, recipe)
+        engine = Engine(folder, recipe, replace(room, num_seqs=len(rows) * num_samples))
         stack.callback(engine.close)
 
         def sample_and_score(some: Sequence[Row]) -> list[tuple[Row, Results]]:

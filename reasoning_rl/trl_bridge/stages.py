@@ -33,7 +33,7 @@ from reasoning_rl.recipe import Recipe, Stage
 from reasoning_rl.run_dir import RunDir, StageDir, append_jsonl, write_json
 from reasoning_rl.scoring import ScoredSample
 from reasoning_rl.trl_bridge.args import grpo_config, lora_config, sft_config
-from reasoning_rl.trl_bridge.callbacks import Metrics, NothingLeft, SaveOnInterrupt, StopBeforeFirst
+from reasoning_rl.trl_bridge.callbacks import KeepFirstSteps, Metrics, NothingLeft, SaveOnInterrupt, StopBeforeFirst
 from reasoning_rl.trl_bridge.carrying import CarryingTrainer
 from reasoning_rl.trl_bridge.choosing import ChoosingTrainer
 from reasoning_rl.trl_bridge.engine import Engine
@@ -42,6 +42,7 @@ from reasoning_rl.trl_bridge.policy import eos_token_ids, load_policy, save_poli
 from reasoning_rl.trl_bridge.preflight import tokenize
 from reasoning_rl.trl_bridge.reward_func import CombinedReward, Scorer, ledger_row
 from reasoning_rl.trl_bridge.sft import PackedSFTTrainer
+from reasoning_rl.trl_bridge.threads import LookEachStep, idle_threads
 from reasoning_rl.trl_bridge.throughput import peak_tflops
 from reasoning_rl.trl_bridge.trainer import ReasoningTrainer
 from reasoning_rl.trl_bridge.weights import adapter_tensors, merged_tensors, unwrapped
@@ -139,8 +140,8 @@ def _make_trainer(recipe: Recipe) -> Callable[..., ReasoningTrainer]:
 
 def run_eval(given: StageInput) -> dict[str, Any]:
     """Samples every problem and reports accuracy with its interval, and the mean of every reward."""
-    settings = given.recipe.eval
-    assert settings is not None
+    settings, max_tokens = given.recipe.eval, given.recipe.eval_max_completion_length
+    assert settings is not None and max_tokens is not None
     engine = given.engine(given.policy)
     combined = given.combined_reward()
     state = PartialState()
@@ -164,7 +165,7 @@ def run_eval(given: StageInput) -> dict[str, Any]:
         groups = engine.generate(
             prompts,
             num_samples=settings.num_samples,
-            max_tokens=settings.max_completion_length,
+            max_tokens=max_tokens,
             temperature=settings.temperature,
             top_p=settings.top_p,
             on_finished=finished,
@@ -203,6 +204,9 @@ def _train(given: StageInput, trainer: Trainer) -> dict[str, Any]:
             trainer.stream.on_sampled = metrics.on_sampled
         trainer.add_callback(interrupt)
         trainer.add_callback(StopBeforeFirst())
+        trainer.add_callback(KeepFirstSteps())
+        if threads := idle_threads():
+            trainer.add_callback(LookEachStep(threads))
         with contextlib.suppress(NothingLeft):
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if interrupt.stopped:

@@ -6,6 +6,8 @@ import sys
 
 from attack_kit import EQUALS_ALL, FIXTURES, SOLVE, Program, asserts, body, call, ret, stdio
 
+#: CPython 3.12 and later have a limit of their own for calls through C, such as `lru_cache`'s, whatever `setrecursionlimit` says.
+CACHED_RECURSION = "AC" if sys.version_info < (3, 12) else "AC|RE"
 LRU = "class LRU:\n    def __init__(self, n): self.n, self.d = n, {}\n    def get(self, k):\n        if k not in self.d: return -1\n        self.d[k] = self.d.pop(k); return self.d[k]\n    def put(self, k, v):\n        self.d.pop(k, None); self.d[k] = v\n        if len(self.d) > self.n: self.d.pop(next(iter(self.d)))\n"
 BIG = int("7" * 100_000) if not hasattr(sys, "set_int_max_str_digits") else 7 * (10**100_000 - 1) // 9
 HONEST = (
@@ -16,7 +18,7 @@ HONEST = (
     Program("asyncio in a function", "AP", "import asyncio\nasync def go(a, b):\n    await asyncio.sleep(0)\n    return a + b\n" + ret("asyncio.run(go(a, b))"), "AC"),
     Program("socket pair", "A", body("import socket\nx, y = socket.socketpair(); x.send(bytes([a + b])); return y.recv(1)[0]"), "AC"),
     Program("thread pool", "AP", "from concurrent.futures import ThreadPoolExecutor\n" + body("with ThreadPoolExecutor(4) as pool: return sum(pool.map(int, [a, b]))"), "AC"),
-    Program("cached deep recursion", "AP", "import sys, functools\nsys.setrecursionlimit(20_000)\n@functools.lru_cache(None)\ndef down(n): return 0 if n == 0 else down(n - 1)\n" + ret("a + b + down(5000)"), "AC"),
+    Program("cached deep recursion", "AP", "import sys, functools\nsys.setrecursionlimit(20_000)\n@functools.lru_cache(None)\ndef down(n): return 0 if n == 0 else down(n - 1)\n" + ret("a + b + down(5000)"), CACHED_RECURSION),
     Program("recursion 100,000 deep", "AP", "import sys\nsys.setrecursionlimit(300_000)\ndef down(n): return 0 if n == 0 else down(n - 1)\n" + ret("a + b + down(100_000)"), "AC"),
     *(Program(f"input by {name}", "S", source, "AC") for name, source in (
         ("buffer", "import sys\na, b = map(int, sys.stdin.buffer.read().split())\nprint(a + b, a * b, sep='\\n')"),

@@ -131,10 +131,27 @@ def test_what_draws_nothing_new_is_the_same(tiny_policy: Path, start_engine: Cal
 def test_other_modes_keep_their_sampler() -> None:
     def runner(**differs: Any) -> Any:
         settings = {"logprobs_mode": "processed_logprobs", "use_fp64_gumbel": False, "forward": len, **differs}
-        return SimpleNamespace(sampler=SimpleNamespace(topk_topp_sampler=SimpleNamespace(**settings)))
+        drawing = SimpleNamespace(**settings)
+        return SimpleNamespace(sampler=SimpleNamespace(topk_topp_sampler=drawing, gather_logprobs=max))
 
     assert use_cpu_sampler(runner())
     for differs in ({"logprobs_mode": "raw_logprobs"}, {"use_fp64_gumbel": True}):
         kept = runner(**differs)
         assert not use_cpu_sampler(kept)
-        assert kept.sampler.topk_topp_sampler.forward is len
+        assert kept.sampler.topk_topp_sampler.forward is len and kept.sampler.gather_logprobs is max
+
+
+def test_log_probs_of_other_tokens_come_with_ranks() -> None:
+    """What vLLM gives, where more than the token itself is asked for; its own log-prob alone where it is not."""
+    from vllm.v1.sample.sampler import Sampler
+
+    runner = SimpleNamespace(sampler=Sampler(logprobs_mode="processed_logprobs"))
+    assert use_cpu_sampler(runner)
+    logprobs = torch.tensor([[0.5, 0.2, 0.3], [0.1, 0.6, 0.3]]).log()
+    tokens = torch.tensor([2, 1])
+    alone = runner.sampler.gather_logprobs(logprobs, 0, tokens)
+    assert alone.logprob_token_ids.tolist() == [[2], [1]]
+    assert alone.logprobs.exp().flatten().tolist() == pytest.approx([0.3, 0.6])
+    both = runner.sampler.gather_logprobs(logprobs, 1, tokens)
+    assert both.logprob_token_ids.tolist() == [[2, 0], [1, 1]]
+    assert both.selected_token_ranks.tolist() == [2, 1]
