@@ -14,7 +14,7 @@ import pytest
 
 from reasoning_rl import train
 from reasoning_rl.recipe_io import load_recipe
-from reasoning_rl.run_dir import RunDir, write_json
+from reasoning_rl.run_dir import RunDir, append_jsonl, write_json
 from reasoning_rl.trl_bridge import engine, policy, requirements, stages
 
 Tree = Callable[..., dict[str, Any]]
@@ -178,7 +178,9 @@ def test_run_folder_of_another_recipe(
 ) -> None:
     path = write_recipe(recipe_tree())
     file = load_recipe(path)
-    RunDir.check(file).create(file, {})
+    run_dir = RunDir.check(file)
+    run_dir.create(file, {})
+    append_jsonl(run_dir.metrics, [{"stage": "grpo", "step": 1}])  # until a stage has left something, nothing is held
     message = refused(path, capsys, tmp_path / "run", "grpo.max_steps=9")
     assert "grpo.max_steps: 2 → 9" in message and "pass run.dir=… for a new run" in message
 
