@@ -118,9 +118,9 @@ def test_ranges(options: dict[str, Any], message: str) -> None:
         JsonSchema(**options)
 
 
-def test_the_extra_is_named_when_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_package_is_named_when_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_schema.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r"needs the package jsonschema; pip install 'reasoning-rl\[json\]'"):
+    with pytest.raises(ImportError, match=r"needs the package jsonschema; pip install jsonschema"):
         JsonSchema(PERSON)
 
 
