@@ -11,12 +11,10 @@ import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 from reasoning_rl.api import Sample, Score, Verdict
-from reasoning_rl.data import Row
+from reasoning_rl.data import Row, place_of
 from reasoning_rl.errors import AuditError
 from reasoning_rl.recipe import Recipe, Thinking
 from reasoning_rl.scoring import RewardSet, ScoredSample, WeightedReward
@@ -252,7 +250,7 @@ def audit_recipe(
         recipe.prompt.thinking,
         score=score,
         names=names,
-        origin=lambda row_id: origin_of(recipe, row_id),
+        origin=lambda row_id: place_of(recipe, row_id),
         advance=advance,
     )
 
@@ -289,22 +287,6 @@ def sampled_rows(recipe: Recipe, data: Mapping[str, Sequence[Row]], max_rows: in
     if len(rows) <= max_rows:
         return rows
     return [rows[index] for index in sorted(random.Random(recipe.run.seed).sample(range(len(rows)), max_rows))]
-
-
-def origin_of(recipe: Recipe, row_id: str) -> str:
-    """`file:line` of a row from a `.jsonl` file; `source, row n` (from 0) of any other."""
-    dataset, source, position = row_id.rsplit("/", 2)
-    origin = recipe.data[dataset][int(source)]
-    where, place = origin.source, origin.skip + int(position)
-    if Path(where).suffix == ".jsonl":
-        return f"{where}:{_line_numbers(where)[place]}"
-    return f"{where}, row {place}"
-
-
-@cache
-def _line_numbers(path: str) -> list[int]:
-    lines = Path(path).read_text(encoding="utf-8").split("\n")
-    return [number for number, line in enumerate(lines, start=1) if line.strip()]
 
 
 def _form(item: WeightedReward, rows: Sequence[Row], tags: Thinking, score: ScoreOne) -> str | None:

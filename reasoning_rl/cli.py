@@ -45,24 +45,14 @@ def check(
     ] = False,
 ) -> None:
     """Check a recipe without loading a model: keys, types, rewards, files, first rows, batch sizes. All problems at once."""
-    from reasoning_rl.data_check import check_data, show_lines
-    from reasoning_rl.errors import ReasoningRLError, RecipeError
-    from reasoning_rl.recipe_check import check as check_recipe
+    from reasoning_rl.data_check import check_all, show_lines
+    from reasoning_rl.errors import ReasoningRLError
     from reasoning_rl.recipe_io import load_recipe
     from reasoning_rl.run_dir import RunDir
 
     try:
         file = load_recipe(recipe, overrides or [])
-        problems: list[str] = []
-        notes: list[str] = []
-        try:
-            notes += check_recipe(file)
-        except RecipeError as error:
-            problems += error.problems
-        data = check_data(file)
-        if problems or data.problems:
-            raise RecipeError([*problems, *data.problems])
-        notes += data.notes
+        data, notes = check_all(file)
         run_dir = RunDir.check(file)
         if build:
             from reasoning_rl.trl_bridge.requirements import require_training_stack
@@ -107,19 +97,24 @@ def init(
 @app.command()
 def train(recipe: RecipeArgument, overrides: OverridesArgument = None) -> None:
     """Run or resume a recipe under `accelerate launch` with its launch section."""
+    from reasoning_rl.data_check import check_all
     from reasoning_rl.errors import ReasoningRLError
     from reasoning_rl.launch import launch
-    from reasoning_rl.recipe_check import check as check_recipe
     from reasoning_rl.recipe_io import load_recipe
+    from reasoning_rl.run_dir import RunDir
     from reasoning_rl.trl_bridge.requirements import require_training_stack
 
     try:
         file = load_recipe(recipe, overrides or [])
-        check_recipe(file)
+        check_all(file)
+        run_dir = RunDir.check(file)
         require_training_stack(file.recipe)
     except ReasoningRLError as error:
         _refuse(error)
-    raise typer.Exit(launch(str(recipe), overrides or [], file.recipe.launch))
+    code = launch(str(recipe), overrides or [], file.recipe.launch)
+    if code not in (0, 2, 130) and run_dir.log.exists():
+        typer.echo(f"the run ended with exit code {code}; what libraries wrote stands in {run_dir.log}", err=True)
+    raise typer.Exit(code)
 
 
 @app.command()

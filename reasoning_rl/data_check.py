@@ -5,14 +5,15 @@ Reads files, functions and packaged data only, never the hub, and imports no tor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from reasoning_rl import recipe_check
 from reasoning_rl.api import Completion, Message, Sample, Score
-from reasoning_rl.data import convert_rows, read_rows
-from reasoning_rl.errors import DataError, MissingExtraError, ReasoningRLError, RewardPluginError
+from reasoning_rl.data import convert_rows, missing_columns, place, read_rows
+from reasoning_rl.errors import DataError, MissingExtraError, ReasoningRLError, RecipeError, RewardPluginError
 from reasoning_rl.math_rows import converter_for
 from reasoning_rl.prompts import render_prompt, template_columns
 from reasoning_rl.recipe import Recipe, Source
@@ -27,15 +28,34 @@ FIRST_ROWS = 100
 _FILES = (".jsonl", ".json", ".csv", ".parquet")
 
 ChatText = Callable[[list[Message]], tuple[str, int]]
+_Rows = Mapping[str, dict[str, Any]]
 
 
 @dataclass(slots=True)
 class DataCheck:
-    """Problems, notes on what was not looked at, and the first row of each data set."""
+    """Problems, notes on what was not looked at, and of each data set the first row with its place."""
 
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    first: dict[str, dict[str, Any]] = field(default_factory=dict)
+    first: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
+
+
+def check_all(file: RecipeFile) -> tuple[DataCheck, list[str]]:
+    """Checks a recipe and the first rows of its data; returns what was found of the data, and all notes.
+
+    Raises:
+        RecipeError: every problem of both at once.
+    """
+    problems: list[str] = []
+    notes: list[str] = []
+    try:
+        notes += recipe_check.check(file)
+    except RecipeError as error:
+        problems += error.problems
+    data = check_data(file)
+    if problems or data.problems:
+        raise RecipeError([*problems, *data.problems])
+    return data, [*notes, *data.notes]
 
 
 def check_data(file: RecipeFile) -> DataCheck:
@@ -44,18 +64,18 @@ def check_data(file: RecipeFile) -> DataCheck:
     rewards = _rewards(file.recipe)
     graded = {stage.dataset for stage in file.recipe.stages if stage.kind != "sft"}
     for name in dict.fromkeys(stage.dataset for stage in file.recipe.stages):
-        rows: list[dict[str, Any]] = []
+        rows: dict[str, dict[str, Any]] = {}
         for index, source in enumerate(file.recipe.data[name]):
             where = f"data.{name}.{index}"
             try:
-                rows += _check_source(found, file, (name, index), source, rewards if name in graded else RewardSet(()))
+                rows |= _check_source(found, file, (name, index), source, rewards if name in graded else RewardSet(()))
             except MissingExtraError as error:
                 found.notes.append(f"{error}; its rows were not looked at")
             except (DataError, RewardPluginError) as error:
                 sentence = str(error).removeprefix(f"{where}: ")
                 found.problems.append(file.problem(("data", name, index), sentence))
         if rows:
-            found.first[name] = rows[0]
+            found.first[name] = next(iter(rows.items()))
             if name in graded:
                 try:
                     rewards.check_rows(f"data.{name}", rows)
@@ -69,8 +89,8 @@ def show_lines(file: RecipeFile, found: DataCheck, chat_text: ChatText | None) -
     recipe = file.recipe
     rewards = RewardSet.from_recipe(recipe)
     graded = {stage.dataset for stage in recipe.stages if stage.kind != "sft"}
-    for name, row in found.first.items():
-        yield f"data.{name}, row 0"
+    for name, (where, row) in found.first.items():
+        yield f"data.{name}, {where}"
         messages = render_prompt(row, recipe.prompt)
         yield from (f"  {message['role']}: {message['content']}" for message in messages)
         if chat_text:
@@ -82,57 +102,54 @@ def show_lines(file: RecipeFile, found: DataCheck, chat_text: ChatText | None) -
 
 def _check_source(
     found: DataCheck, file: RecipeFile, at: tuple[str, int], source: Source, rewards: RewardSet
-) -> list[dict[str, Any]]:
+) -> dict[str, dict[str, Any]]:
     name, index = at
     where = f"data.{name}.{index}"
     if not _is_local(source.source):
         found.notes.append(f"{where}: {source.source} is not a local file, its rows were not looked at")
-        return []
+        return {}
     paths = [text.partition(":")[0] for text in (source.source, source.convert, source.completion) if text]
     if any(path.startswith("/") and not Path(path).exists() for path in paths):
-        return []  # said by recipe_check
+        return {}  # said by recipe_check
     raw = read_rows(source, where, FIRST_ROWS)
     if not raw:
         raise DataError(f"{where}: {source.source} has no rows")
-    converter = converter_for(raw[0]) if source.convert is None else None
-    remedy = f"; for rows of this form add convert: {converter}" if converter else ""
+    converter = converter_for(next(iter(raw.values()))) if source.convert is None else None
+    remedy = f"for rows of this form add convert: {converter}" if converter else None
     try:
-        rows = convert_rows([dict(row) for row in raw], source, where)
+        converted = convert_rows(raw, source, where)
     except DataError as error:
-        raise DataError(f"{error}{remedy}") from error
-    if not rows:
+        raise DataError(f"{error}; {remedy}" if remedy else str(error)) from error
+    if not converted:
         found.notes.append(f"{where}: {source.convert} leaves out all of the first {len(raw)} rows")
+    rows = {place(source, position): row for position, row in converted.items()}
     sentences = [
-        *_column_problems(file.recipe, rows, rewards, remedy or "; rename one with columns:"),
-        *_gold_problems(file.recipe, rows, rewards, remedy or "; mend the row, or leave it out with convert:"),
+        *_column_problems(file.recipe, rows, rewards, remedy),
+        *_gold_problems(file.recipe, rows, rewards, remedy),
     ]
     found.problems += [file.problem(("data", name, index), sentence) for sentence in sentences]
-    return [] if sentences else rows
+    return {} if sentences else rows
 
 
-def _column_problems(recipe: Recipe, rows: Sequence[dict[str, Any]], rewards: RewardSet, remedy: str) -> Iterator[str]:
+def _column_problems(recipe: Recipe, rows: _Rows, rewards: RewardSet, remedy: str | None) -> Iterator[str]:
     """The first row that lacks a column."""
     needed = {*template_columns(recipe.prompt.template), *rewards.required_columns}
-    for position, row in enumerate(rows):
-        missing = sorted(needed - row.keys())
-        if missing:
-            yield (
-                f"row {position} has no column {', '.join(map(repr, missing))} (needed by the prompt template or "
-                f"a reward), it has {sorted(row)}{remedy}"
-            )
+    for where, row in rows.items():
+        if problem := missing_columns(row, needed, remedy):
+            yield f"{where} {problem}"
             return
 
 
-def _gold_problems(recipe: Recipe, rows: Sequence[dict[str, Any]], rewards: RewardSet, remedy: str) -> Iterator[str]:
+def _gold_problems(recipe: Recipe, rows: _Rows, rewards: RewardSet, remedy: str | None) -> Iterator[str]:
     """For each reward that the audit before training tries: the first row whose gold it cannot read."""
     tried = [item for item in rewards.rewards if item.weight or item.name == recipe.accuracy_reward]
     for item in tried if recipe.scoring.audit else ():
-        for position, row in enumerate(rows):
+        for where, row in rows.items():
             if not item.requires <= row.keys() or not item.applies_to(row):
                 continue
             reason = _unreadable(item, row)
             if reason:
-                yield f"row {position}: rewards.{item.name} cannot read its gold: {reason:.200}{remedy}"
+                yield f"{where}: rewards.{item.name} cannot read its gold: {reason:.200}; {remedy or 'mend the row, or leave it out with convert:'}"
                 break
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from reasoning_rl import recipe_check
 from reasoning_rl.api import Sample
-from reasoning_rl.data import Row, load_data
+from reasoning_rl.data import Row, check_rows, load_data
 from reasoning_rl.errors import DataError, RecipeError
 from reasoning_rl.evals.intervals import wilson
 from reasoning_rl.launch import process_environment
@@ -160,7 +160,7 @@ def measure(job: Job) -> list[Rate]:
     rewards = RewardSet.from_recipe(job.recipe)
     data = load_data(job.recipe, rewards.required_columns)
     rows = data[job.stage.dataset]
-    rewards.check_rows(f"data.{job.stage.dataset}", [row.columns for row in rows])
+    check_rows(job.recipe, rewards, job.stage.dataset, rows)
     for row in rows:
         _refuse_what_json_cannot_say(row)
     ordered = sampling_order(job, rows)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,13 @@ _NAMES = {
     "prompt": ("prompt", "question", "problem", "instruction"),
     "answer": ("answer", "solution", "label", "target"),
 }
-#: Rewards to choose from, and their options.
-_REWARDS: tuple[tuple[str, dict[str, Any]], ...] = (("math_answer", {}), ("string_match", {"extract": "boxed"}))
+#: What all answers look like -> reward and options. The first whose reward reads every answer is taken.
+_REWARDS: tuple[tuple[re.Pattern[str], str, dict[str, Any]], ...] = (
+    (re.compile(r"[A-E]"), "choice_answer", {}),
+    (re.compile(r"[^\W\d_]{2,}(?:[ .,'’-]+[^\W\d_]+)*"), "string_match", {"extract": "boxed"}),
+    (re.compile(r".*", re.DOTALL), "math_answer", {}),
+    (re.compile(r".*", re.DOTALL), "string_match", {"extract": "boxed"}),
+)
 
 _HELD_OUT, _FEWEST_ROWS, _LOOKED_AT = 50, 10, 100
 
@@ -128,7 +135,8 @@ def _data_section(data: Path, output: Path) -> tuple[str, list[dict[str, Any]]]:
     columns = {} if convert else _columns(raw[0], data)
     held_out = min(_HELD_OUT, len(raw) // 5)
     source = plain.model_copy(update={"convert": convert, "columns": columns})
-    if not convert_rows([dict(row) for row in raw[:held_out]], source, "--data"):
+    looked_at = convert_rows(dict(islice(raw.items(), _LOOKED_AT)), source, "--data")
+    if not any(position < held_out for position in looked_at):
         raise DataError(f"{data}: {convert} leaves out all of the first {held_out} rows; put others first")
     relative = os.path.relpath(data.resolve(), output.parent.resolve())
     how = f"    convert: {convert}\n" if convert else f"    columns: {json.dumps(columns)}\n" if columns else ""
@@ -137,7 +145,7 @@ def _data_section(data: Path, output: Path) -> tuple[str, list[dict[str, Any]]]:
         f"  train:                # all rows but those of eval\n{common}    skip: {held_out}\n"
         f"  eval:                 # the first rows, held out\n{common}    size: {held_out}\n"
     )
-    return section, convert_rows([dict(row) for row in raw[:_LOOKED_AT]], source, "--data")
+    return section, list(looked_at.values())
 
 
 def _columns(row: Mapping[str, Any], data: Path) -> dict[str, str]:
@@ -152,8 +160,10 @@ def _columns(row: Mapping[str, Any], data: Path) -> dict[str, str]:
 
 
 def _reward_for(rows: Sequence[Mapping[str, Any]]) -> tuple[str, dict[str, Any]]:
-    """The first reward that reads every gold answer."""
-    for name, options in _REWARDS:
+    """The first reward that fits every answer and reads it."""
+    for form, name, options in _REWARDS:
+        if not all(form.fullmatch(str(row["answer"]).strip()) for row in rows):
+            continue
         try:
             reference = getattr(resolve(name, options), "reference", None)
         except ReasoningRLError:  # what it needs is not installed

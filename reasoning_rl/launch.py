@@ -80,7 +80,6 @@ def process_environment(environment: Mapping[str, str]) -> dict[str, str]:
     if threads == "1":
         threads = str(max(1, len(os.sched_getaffinity(0)) // processes))
     defaults = {
-        "VLLM_LOGGING_LEVEL": "WARNING",
         "VLLM_NO_USAGE_STATS": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "TRANSFORMERS_VERBOSITY": "error",
@@ -88,6 +87,8 @@ def process_environment(environment: Mapping[str, str]) -> dict[str, str]:
         "TQDM_DISABLE": "1",
         "DS_ACCELERATOR_LOG_LEVEL": "error",
     }
+    if "VLLM_LOGGING_LEVEL" not in environment:
+        defaults["VLLM_CONFIGURE_LOGGING"] = "0"  # its records are handled like those of other libraries
     if is_cpu_torch() and compiler.problem():
         defaults["TORCH_COMPILE_DISABLE"] = "1"  # torch would stop at the first function that it is to compile
     return {

@@ -22,17 +22,19 @@ _DAPO_AFTER = '\n\nRemember to put your answer on its own line after "Answer:".'
 #: What stands in place of an answer where there is none.
 _NO_ANSWER = frozenset({"", "proof", "notfound", "not found", "none", "n/a", "nan"})
 
+_NOTE = re.compile(r"<<[^<>]*>>")
 _PART = re.compile(r"\(?\b([abc12])\)")
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*")
 
 
 def gsm8k(row: Mapping[str, Any]) -> dict[str, Any] | None:
-    """A row of GSM8K (https://arxiv.org/abs/2110.14168): the answer stands after `####`."""
+    """A row of GSM8K (https://arxiv.org/abs/2110.14168): the answer stands after `####`; `solution` is the text before it
+    without the notes for a calculator (`<<3*4=12>>`)."""
     prompt, text = _text(row, "question", "gsm8k"), _text(row, "answer", "gsm8k")
     solution, mark, answer = text.rpartition("####")
     if not mark:
         raise DataError(f"gsm8k: column 'answer' holds {text!r:.60}, expected a text that ends in '#### 72'")
-    return _row(prompt, answer, solution=solution.strip())
+    return _row(prompt, answer, solution=_NOTE.sub("", solution).strip())
 
 
 def math(row: Mapping[str, Any]) -> dict[str, Any] | None:

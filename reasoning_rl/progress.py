@@ -5,6 +5,7 @@ Owns no numbers; callers say how far they are and what is worth showing.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping
 from types import TracebackType
@@ -20,6 +21,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from reasoning_rl import terminal
+
 #: Seconds between two plain lines of the same stage.
 PLAIN_INTERVAL_S = 10.0
 
@@ -31,7 +34,7 @@ class StageProgress:
         self, title: str, total: int, unit: str, *, enabled: bool = True, console: Console | None = None
     ) -> None:
         self.title, self.total, self.unit, self.enabled = title, total, unit, enabled
-        self.console = console or Console(stderr=True)
+        self.console = console or terminal.console
         self.done = 0
         self._started = self._last_line = time.monotonic()
         self._bar: Progress | None = None
@@ -51,6 +54,7 @@ class StageProgress:
                 TimeRemainingColumn(),
                 TextColumn("{task.fields[shown]}", markup=False),
                 console=self.console,
+                redirect_stderr=self.console.file is sys.stderr,  # else it is a log
             )
             self._bar.start()
             self._task = self._bar.add_task(self.title, total=self.total, completed=self.done, shown="")

@@ -3,6 +3,7 @@
     recipe.json      resolved recipe            metrics.jsonl   one row per logged step
     manifest.json    versions, git, rewards     rollouts.jsonl  every completion of GRPO with its scores
     summary.json     results per eval stage     report.html     figures and samples
+    log.txt          our words, and those of libraries that are kept from the terminal
     model/           the final policy           stages/NN_name/ what one stage left: model/, completions.jsonl, done.json
 
 A folder belongs to one recipe as soon as a stage has left something; the same recipe finds it again and resumes, also after the
@@ -60,6 +61,10 @@ class RunDir:
     @property
     def rollouts(self) -> Path:
         return self.root / "rollouts.jsonl"
+
+    @property
+    def log(self) -> Path:
+        return self.root / "log.txt"
 
     @property
     def summary(self) -> Path:

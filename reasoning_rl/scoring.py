@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -144,24 +144,29 @@ class RewardSet:
         """Columns that every row must have: those of the rewards without `when`."""
         return frozenset(column for item in self.rewards if not item.when for column in item.requires)
 
-    def check_rows(self, where: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    def check_rows(self, where: str, rows: Mapping[str, Mapping[str, Any]], named: Callable[[str], str] = str) -> None:
         """Looks for what `required_columns` leaves out: the columns of rewards that apply to some rows only.
+
+        Args:
+            where: the data set.
+            rows: the columns of its rows, by their ids.
+            named: what a row with an id is called in a message.
 
         Raises:
             DataError: a row to which a reward applies lacks a column of it, or no row has a column that `when` names.
         """
         for item in (item for item in self.rewards if item.when):
-            unknown = [column for column in item.when if not any(column in row for row in rows)]
+            unknown = [column for column in item.when if not any(column in row for row in rows.values())]
             if rows and unknown:
                 raise DataError(
                     f"{where}: no row has the column {unknown[0]!r} of rewards.{item.name}.when; the first has "
-                    f"{sorted(rows[0])}"
+                    f"{sorted(next(iter(rows.values())))}"
                 )
-            for position, row in enumerate(rows):
+            for row_id, row in rows.items():
                 missing = sorted(item.requires - row.keys())
                 if missing and item.applies_to(row):
                     raise DataError(
-                        f"{where}: row {position} has no column {missing[0]!r}, which rewards.{item.name} needs and whose "
+                        f"{where}: {named(row_id)} has no column {missing[0]!r}, which rewards.{item.name} needs and whose "
                         f"when applies to it; it has {sorted(row)}"
                     )
 

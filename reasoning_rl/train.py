@@ -18,12 +18,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.logging import RichHandler
-
-from reasoning_rl import allocator, recipe_check
+from reasoning_rl import allocator, hub, recipe_check, terminal
 from reasoning_rl.audit import refuse_bad_rewards
-from reasoning_rl.data import load_data
+from reasoning_rl.data import check_rows, load_data
 from reasoning_rl.errors import ReasoningRLError
 from reasoning_rl.grading import Grader
 from reasoning_rl.launch import EXIT_FILE, process_environment
@@ -34,7 +31,6 @@ from reasoning_rl.run_dir import RunDir, read_json, versions, write_json
 from reasoning_rl.scoring import RewardSet
 
 logger = logging.getLogger("reasoning_rl")
-console = Console(stderr=True)
 
 #: How long a process that stops leaves the word to the first one.
 _FIRST_RANK_SPEAKS_S = 30.0
@@ -45,19 +41,19 @@ def main(arguments: list[str] | None = None) -> int:
     recipe_path, *overrides = sys.argv[1:] if arguments is None else arguments
     os.environ |= process_environment(os.environ)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    _configure_logging()
+    terminal.configure_logging(logging.INFO if _is_first_rank() else logging.ERROR)
     try:
         run(load_recipe(recipe_path, overrides))
         code = 0
     except ReasoningRLError as error:
         if _speaks_for_the_run():
             for line in str(error).splitlines():
-                console.print(f"error: {line}", style="red", highlight=False, markup=False, soft_wrap=True)
+                terminal.say(f"error: {line}", style="red")
         code = 2
     except KeyboardInterrupt:
         if _speaks_for_the_run():
             again = " ".join(["reasoning-rl train", recipe_path, *overrides])
-            console.print(f"stopped. Resume with: {again}", highlight=False, markup=False, soft_wrap=True)
+            terminal.say(f"stopped. Resume with: {again}")
         code = 130
     if EXIT_FILE in os.environ and (code or _is_first_rank()):
         Path(os.environ[EXIT_FILE]).write_text(str(code))
@@ -80,6 +76,7 @@ def run(file: RecipeFile) -> None:
     from reasoning_rl.trl_bridge.requirements import require_training_stack
 
     require_training_stack(recipe)
+    hub.go_offline_without(recipe)
 
     from accelerate import PartialState
 
@@ -93,7 +90,7 @@ def run(file: RecipeFile) -> None:
         logger.warning(sentence)
     data = load_data(recipe, rewards.required_columns)
     for name in {stage.dataset for stage in recipe.stages if stage.kind != "sft"}:
-        rewards.check_rows(f"data.{name}", [row.columns for row in data[name]])
+        check_rows(recipe, rewards, name, data[name])
     current = policy.policy_folder(recipe.model)
     tokenizer = policy.load_tokenizer(current, recipe.model)
     room = refuse_what_would_be_cut(recipe, data, current, tokenizer)
@@ -106,6 +103,7 @@ def run(file: RecipeFile) -> None:
         if state.is_main_process:
             run_dir.create(file, {name: use.use for name, use in recipe.rewards.items()})
         state.wait_for_everyone()
+        terminal.keep(run_dir.log)
 
         def engine_with(folder: str) -> Engine:
             """The run's engine, holding the policy in `folder`."""
@@ -169,12 +167,11 @@ def finish(recipe: Recipe, run_dir: RunDir, policy: str) -> None:
         if stage.kind == "eval":
             result = summary[stage.name]
             low, high = result["ci95"]
-            console.print(
+            terminal.say(
                 f"{stage.name:>12}: accuracy {result['accuracy']:.3f} [{low:.3f}, {high:.3f}] "
-                f"on {result['num_problems']} problems, truncated {result['truncated']:.1%}",
-                highlight=False,
+                f"on {result['num_problems']} problems, truncated {result['truncated']:.1%}"
             )
-    console.print(f"model {run_dir.model}\nreport {report}\nsummary {run_dir.summary}", highlight=False, soft_wrap=True)
+    terminal.say(f"model {run_dir.model}\nreport {report}\nsummary {run_dir.summary}")
 
 
 def _is_first_rank() -> bool:
@@ -189,14 +186,9 @@ def _speaks_for_the_run() -> bool:
     return True
 
 
-def _configure_logging() -> None:
-    handler = RichHandler(console=console, show_path=False) if console.is_terminal else logging.StreamHandler()
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
-    logger.setLevel(logging.INFO if _is_first_rank() else logging.ERROR)
-
-
 if __name__ == "__main__":
     allocator.restart()
+    terminal.divert()
     code = main()
     with contextlib.suppress(Exception):  # leave no process group behind
         import torch.distributed

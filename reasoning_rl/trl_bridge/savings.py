@@ -14,6 +14,11 @@ from typing import Any
 import torch
 from torch import nn
 
+#: Losses for which the tests hold the savings against TRL. For any other, nothing that depends on the loss is left out.
+TESTED_LOSSES = ("bnpo", "cispo", "dapo", "dr_grpo", "grpo", "luspo", "sapo", "vespo")
+#: The savings that depend on the loss.
+BY_LOSS = ("skip_idle_rows", "reuse_logprobs", "whole_groups")
+
 #: Losses whose normaliser is the number of tokens of the whole generation batch, rows left out included.
 GLOBAL_NORMALISER = ("dapo", "cispo", "vespo")
 

@@ -89,6 +89,11 @@ class ReasoningTrainer(GRPOTrainer):
 
         self.vllm_generation.pushes_layers = savings.push_layers
         self.meter = StepMeter(unwrapped(self.model))
+        if args.loss_type not in exact.TESTED_LOSSES:
+            logger.info(
+                "savings that depend on the loss are off: they were not tested with loss_type %s", args.loss_type
+            )
+            savings = savings.model_copy(update=dict.fromkeys(exact.BY_LOSS, False))
         self._skips_idle_rows = savings.skip_idle_rows and self._idle_rows_are_idle()
         self._reuses_logprobs = savings.reuse_logprobs and self._is_aligned()
         self._packs = savings.pack_prompts and can_pack(unwrapped(self.model).config)

@@ -22,6 +22,8 @@ SLIM = [
     "reasoning_rl.allocator",
     "reasoning_rl.compiler",
     "reasoning_rl.memory",
+    "reasoning_rl.terminal",
+    "reasoning_rl.hub",
     "reasoning_rl.errors",
     "reasoning_rl.recipe",
     "reasoning_rl.recipe_io",

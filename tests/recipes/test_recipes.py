@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from reasoning_rl.api import Sample
+from reasoning_rl.math_rows import gsm8k
 from reasoning_rl.parsing import split_completion
 from reasoning_rl.plugins import load_attribute, resolve
 from reasoning_rl.recipe import Thinking
@@ -22,6 +23,8 @@ RECIPES = sorted(FOLDER.glob("*.yaml"))
 rows = load_attribute(str(FOLDER / "chain_sums.py"), "rows", "chain sums")
 trace = load_attribute(str(FOLDER / "chain_sums.py"), "trace", "chain sums")
 guess = load_attribute(str(FOLDER / "chain_sums.py"), "guess", "chain sums")
+problems = load_attribute(str(FOLDER / "word_problems.py"), "rows", "word problems")
+worked = load_attribute(str(FOLDER / "word_problems.py"), "trace", "word problems")
 
 
 def test_recipes_are_found() -> None:
@@ -104,3 +107,28 @@ def test_cold_start_completions_get_full_marks(completion: Callable[[dict[str, A
     for row in rows(size=20, seed=4):
         sample = Sample([], split_completion(completion(row), Thinking(), num_tokens=1, truncated=False), row)
         assert [resolve(name)(sample).value for name in ("exact_answer", "think_format")] == [1.0, 1.0]
+
+
+def test_word_problems_are_worked_out_right() -> None:
+    found = list(problems(size=400, seed=1))
+    assert len({row["question"] for row in found}) == 400
+    for row in found:
+        converted = gsm8k(row)
+        assert converted is not None
+        *_, last = steps = [line.rpartition(": ")[2] for line in converted["solution"].split("\n")]
+        known = {2, *map(int, re.findall(r"\d+", row["question"]))}  # "twice"
+        for step in steps:
+            computed, _, value = step.partition("=")
+            assert eval(computed) == int(value) > 0
+            assert known >= {int(number) for number in re.findall(r"\d+", computed)}
+            known.add(int(value))
+        assert last.endswith(f"={converted['answer']}")
+        assert ours_is_right(converted)
+
+
+def ours_is_right(row: dict[str, Any]) -> bool:
+    """Whether the worked solution scores full with the rewards of the recipe."""
+    file = load_recipe(FOLDER / "math_cpu.yaml")
+    completion = split_completion(worked(row), Thinking(), num_tokens=1, truncated=False)
+    sample = Sample([], completion, row, "row")
+    return all(resolve(use.use, use.options)(sample).value == 1 for use in file.recipe.rewards.values())

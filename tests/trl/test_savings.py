@@ -230,3 +230,20 @@ def test_savings_apply_only_where_they_are_exact(
     engine = start_engine(tiny_policy, dtype="float32")
     trainer = make_trainer(engine, tiny_policy, Recipe.model_validate(recipe_tree()), tmp_path, lora=True, **args)
     assert (trainer._skips_idle_rows, trainer._reuses_logprobs) == (skips, reuses)
+
+
+def test_a_loss_that_was_not_tested_turns_them_off(
+    tiny_policy: Path,
+    start_engine: Callable[..., Engine],
+    recipe_tree: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assert set(LOSSES) == set(exact.TESTED_LOSSES)
+    monkeypatch.setattr(exact, "TESTED_LOSSES", ("grpo",))
+    caplog.set_level("INFO", "reasoning_rl")
+    engine = start_engine(tiny_policy, dtype="float32")
+    trainer = make_trainer(engine, tiny_policy, Recipe.model_validate(recipe_tree()), tmp_path, lora=True)
+    assert (trainer._skips_idle_rows, trainer._reuses_logprobs, trainer._sorts_rows) == (False, False, False)
+    assert "they were not tested with loss_type dapo" in caplog.text

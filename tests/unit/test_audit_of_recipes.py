@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from reasoning_rl.audit import audit_recipe, origin_of, refuse_bad_rewards, sampled_rows
-from reasoning_rl.data import Row, load_data
+from reasoning_rl.audit import audit_recipe, refuse_bad_rewards, sampled_rows
+from reasoning_rl.data import Row, load_data, place_of
 from reasoning_rl.errors import AuditError
 from reasoning_rl.recipe import Recipe
 from reasoning_rl.recipe_io import load_recipe
@@ -45,12 +45,12 @@ def test_rows_are_named_by_file_and_line(written: Callable[..., Path], tmp_path:
     recipe, data, named = loaded(written("1", "2", ["3"]))
     report = audit_recipe(recipe, data, named)
     assert [offence.origin for offence in report.offences] == [f"{tmp_path}/rows.jsonl:4"]
-    assert origin_of(recipe, "train/0/1") == f"{tmp_path}/rows.jsonl:2"
+    assert place_of(recipe, "train/0/1") == f"{tmp_path}/rows.jsonl:2"
 
 
 def test_rows_of_a_function_are_named_by_number(recipe_tree: Tree) -> None:
     recipe = Recipe.model_validate(recipe_tree())
-    assert origin_of(recipe, "train/0/5").endswith("chain_sums.py:rows, row 5")
+    assert place_of(recipe, "train/0/5").endswith("chain_sums.py:rows, row 5")
 
 
 def test_sampling(recipe_tree: Tree) -> None:
@@ -107,7 +107,7 @@ def test_command_on_bad_rows(written: Callable[..., Path], tmp_path: Path) -> No
     path = written("1", "2", ["3"])
     done = call(path)
     assert done.returncode == 2
-    assert f"{tmp_path}/rows.jsonl:4 (train/0/2): correct, gold: abstains as bad_reference" in done.stdout
+    assert f"{tmp_path}/rows.jsonl:4 (train/0/3): correct, gold: abstains as bad_reference" in done.stdout
     assert "Traceback" not in done.stderr
     done = call(path, "--json")
     assert done.returncode == 2

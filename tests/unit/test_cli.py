@@ -118,6 +118,32 @@ def test_train_refuses_before_it_launches(recipe_tree: Tree, write_recipe: Write
     assert not (tmp_path / "run").exists()
 
 
+def test_train_looks_at_the_rows_before_it_launches(recipe_tree: Tree, write_recipe: Write, tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"question": "1 + 1?", "answer": "That is 2. #### 2"}\n' * 20)
+    path = write_recipe(recipe_tree(data={"train": {"source": "rows.jsonl"}}, eval=None))
+    code, _, errors, imported = call("train", path)
+    assert (code, imported) == (2, [])
+    assert "rows.jsonl:1 has no column 'prompt'" in errors
+    assert "add convert: reasoning_rl.math_rows:gsm8k" in errors
+
+
+def test_from_a_file_to_a_checked_recipe(tmp_path: Path) -> None:
+    rows = [
+        {"question": f"{n} nuts and 1?", "answer": f"{n}+1=<<{n}+1={n + 1}>>{n + 1}. #### {n + 1}"} for n in range(20)
+    ]
+    (tmp_path / "my rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    code, output, errors, imported = call("init", "--data", "my rows.jsonl", "-o", "my recipe.yaml", cwd=tmp_path)
+    assert (code, errors, imported) == (0, "", [])
+    assert "reasoning-rl train 'my recipe.yaml'" in output
+    code, output, errors, _ = call("check", "my recipe.yaml", "--show", cwd=tmp_path)
+    assert (code, errors) == (0, "")
+    assert "  user: 4 nuts and 1?" in output and "  user: 0 nuts and 1?" in output
+    assert "with the chat template, " in output
+    assert "gold '5'" in output and "scores 1.0 (correct)" in output
+    code, _, errors, _ = call("init", "-o", "my recipe.yaml", cwd=tmp_path)
+    assert code == 2 and "is not overwritten" in errors
+
+
 def test_rewards() -> None:
     code, output, _, imported = call("rewards")
     assert (code, imported) == (0, [])

@@ -271,7 +271,7 @@ def test_rows_are_converted_before_anything_else(tmp_path: Path) -> None:
 def test_what_a_conversion_says_is_passed_on(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text(json.dumps({"question": "x"}) + "\n")
     source = {"source": str(tmp_path / "rows.jsonl"), "convert": "reasoning_rl.code_rows:apps"}
-    with pytest.raises(DataError, match=r"data\.train\.0\.convert: row 0 of .*holds no tests"):
+    with pytest.raises(DataError, match=r"data\.train\.0\.convert: .*:1: .*holds no tests"):
         load_data(recipe(source), {"tests"})
     (tmp_path / "odd.py").write_text("def odd(row): return 1\ndef drop(row): return None\n")
     with pytest.raises(DataError, match="gives int, expected a mapping"):

@@ -242,8 +242,8 @@ def test_columns_can_change_places(load: Load, tmp_path: Path) -> None:
             "has no column 'answer' (needed by the prompt template or a reward), it has ['gold', 'prompt']; "
             "rename one with columns: {answer: …}",
         ),
-        ([{"q": "p"}], {}, "row 0 of {path} has no column 'answer', 'prompt'"),
-        ([{"prompt": "p", "answer": "g"}, {"prompt": "p"}], {}, "row 1 of {path} has no column 'answer'"),
+        ([{"q": "p"}], {}, "{path}:1 has no column 'answer', 'prompt'"),
+        ([{"prompt": "p", "answer": "g"}, {"prompt": "p"}], {}, "{path}:2 has no column 'answer'"),
         ([{"q": "p"}], {"prompt": "question"}, "data.train.0.columns: prompt: found no column 'question', the source"),
     ],
 )

@@ -33,21 +33,21 @@ def checked(recipe_tree: Callable[..., dict[str, Any]], write_recipe: Callable[.
 def test_a_file_of_gsm8k_gets_both_problems_and_the_converter(checked: Check) -> None:
     problems = checked([GSM8K]).problems
     assert len(problems) == 2
-    assert "data.train.0: row 0 has no column 'prompt'" in problems[0]
-    assert "row 0: rewards.correct cannot read its gold" in problems[1]
+    assert "rows.jsonl:1 has no column 'prompt'" in problems[0]
+    assert "rows.jsonl:1: rewards.correct cannot read its gold" in problems[1]
     assert all(problem.endswith("add convert: reasoning_rl.math_rows:gsm8k") for problem in problems)
 
 
 def test_with_the_converter_nothing_is_wrong(checked: Check) -> None:
     found = checked([GSM8K], convert="reasoning_rl.math_rows:gsm8k")
     assert (found.problems, found.notes) == ([], [])
-    assert found.first["train"]["answer"] == "12"
+    assert found.first["train"][1]["answer"] == "12"
 
 
 def test_an_unreadable_gold_is_named_by_its_row(checked: Check) -> None:
     good = {"prompt": "1 + 1", "answer": "2"}
     problems = checked([good, good, {"prompt": "1 + 2", "answer": None}]).problems
-    assert len(problems) == 1 and "row 2: rewards.correct cannot read its gold" in problems[0]
+    assert len(problems) == 1 and "rows.jsonl:3: rewards.correct cannot read its gold" in problems[0]
 
 
 def test_the_row_check_of_rewards_with_when_is_run(checked: Check) -> None:
@@ -75,7 +75,7 @@ def test_the_first_row_is_shown_with_its_gold_and_the_score_of_the_reference(
     tree = recipe_tree(data={"train": {"source": "rows.jsonl"}}, rewards={"correct": {"use": "exact_answer"}})
     file = load_recipe(write_recipe(tree))
     lines = list(show_lines(file, check_data(file), lambda messages: (f"<{messages[-1]['content']}>", 3)))
-    assert lines[0] == "data.train, row 0"
+    assert lines[0] == f"data.train, {tmp_path}/rows.jsonl:1"
     assert lines[1] == "  user: 1 + 1"
     assert lines[2] == "  with the chat template, 3 tokens: '<1 + 1>'"
     assert lines[3].startswith("  reward correct: gold '2'") and lines[3].endswith("scores 1.0 (correct)")

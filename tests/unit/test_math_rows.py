@@ -88,7 +88,7 @@ def test_useful_columns_are_kept() -> None:
     assert math_rows.gsm8k(GSM8K) == {
         "prompt": "Tom has 3 bags of 4 nuts. How many nuts?",
         "answer": "12",
-        "solution": "3*4 = <<3*4=12>>12 nuts.",
+        "solution": "3*4 = 12 nuts.",
     }
     found = math_rows.math(MATH)
     assert found and (found["level"], found["subject"]) == ("Level 1", "Prealgebra")

@@ -301,11 +301,11 @@ def test_columns_of_rewards_that_apply_to_some_rows() -> None:
     rewards = RewardSet((math_reward, code_reward, WeightedReward("f", needs("x"), 1.0)))
     rows = [{"kind": "math", "answer": "1"}, {"kind": "code", "tests": []}]
     assert rewards.required_columns == {"x"}
-    rewards.check_rows("data.train", rows)
-    with pytest.raises(DataError, match=r"data\.train: row 2 has no column 'tests', which rewards\.c needs"):
-        rewards.check_rows("data.train", [*rows, {"kind": "code"}])
+    rewards.check_rows("data.train", dict(zip("abc", rows, strict=False)))
+    with pytest.raises(DataError, match=r"data\.train: c has no column 'tests', which rewards\.c needs"):
+        rewards.check_rows("data.train", dict(zip("abc", [*rows, {"kind": "code"}], strict=True)))
     with pytest.raises(DataError, match=r"no row has the column 'kind' of rewards\.m\.when"):
-        rewards.check_rows("data.train", [{"answer": "1"}])
+        rewards.check_rows("data.train", {"a": {"answer": "1"}})
 
 
 def test_composition_from_a_recipe(recipe_tree: Callable[..., dict[str, Any]]) -> None:
