@@ -35,7 +35,7 @@ import torch
 from reasoning_rl.api import Sample
 from reasoning_rl.early_grading import EarlyGrading
 from reasoning_rl.grading import Grader
-from reasoning_rl.parsing import split_completion
+from reasoning_rl.parsing import Reader
 from reasoning_rl.recipe import Recipe
 from reasoning_rl.scoring import RewardSet
 from reasoning_rl.trl_bridge.engine import Engine
@@ -68,12 +68,11 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     tokenizer = load_tokenizer(folder, recipe.model)
     prompts = questions(tokenizer, args.completions // GROUP)
 
+    reader = Reader(recipe.prompt.thinking)
+
     def sample(position: int, token_ids: list[int]) -> Sample:
         text = str(tokenizer.decode(token_ids, skip_special_tokens=True))
-        completion = split_completion(
-            text, recipe.prompt.thinking, num_tokens=len(token_ids), truncated=len(token_ids) == args.max_tokens
-        )
-        return Sample([], completion, {}, str(position))
+        return reader.read_text([], text, {}, str(position), token_ids=token_ids)
 
     rounds: list[dict[str, float]] = []
     with Grader(RewardSet.from_recipe(recipe), recipe.scoring) as grader:

@@ -24,12 +24,23 @@ class Message(TypedDict):
 
 
 @dataclass(frozen=True, slots=True)
+class ThinkingTags:
+    """The texts around the reasoning, as the recipe's `prompt.thinking` says. With `opened_by_template` the chat template
+    writes the opening one, and completions start inside the block."""
+
+    open: str = "<think>"
+    close: str = "</think>"
+    opened_by_template: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Completion:
     """What the model wrote after a prompt, split at the thinking tags.
 
     `text` is the decoded completion without special tokens; `thinking` is what stands inside the first thinking block
     (`None` when there is no block, the rest of the text when the block was never closed); `final_text` is all that
-    follows it. `truncated` is known from the token ids: the last one is no end-of-sequence token.
+    follows it. `truncated` is known from the token ids: the last one is no end-of-sequence token. `tags` are those it was
+    split at.
     """
 
     text: str
@@ -37,6 +48,7 @@ class Completion:
     final_text: str
     num_tokens: int
     truncated: bool
+    tags: ThinkingTags = ThinkingTags()
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +151,7 @@ class Reward(Protocol):
         requires: a frozenset of the columns that a row must have.
         version: an integer to raise whenever the meaning of a score changes.
         default_timeout_s: seconds that one sample may take when the recipe sets no `timeout_s`.
+        thinking_tags: the `ThinkingTags` that it looks for, if not those of the completion; a recipe with others is refused.
 
     Optional methods of the class (attributes of the function):
         cache_key(sample) -> Hashable | None: everything that the score depends on, such as `(gold, answer)`. Samples with

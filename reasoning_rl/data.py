@@ -108,14 +108,10 @@ def read_rows(source: Source, where: str, limit: int | None = None) -> dict[int,
     """The rows of a source as they stand there, by their position (in a `.jsonl` file the line, from 0): the first `size`
     after `skip`, at most `limit`.
 
-    A function or task with a `size` is asked for no more than `limit` rows.
-
     Raises:
         DataError, MissingExtraError: see `load_data`.
     """
     stop = min((number for number in (source.size, limit) if number is not None), default=None)
-    if source.size is not None:
-        source = source.model_copy(update={"size": stop})
     found = enumerate(_read(source, where)) if not _is_jsonl(source) else _read_jsonl(Path(source.source), where)
     chosen = islice(found, source.skip, None if stop is None else source.skip + stop)
     return {position: dict(row) for position, row in chosen}
@@ -274,13 +270,14 @@ def _call_rows(source: Source, where: str) -> Iterable[Mapping[str, Any]]:
     except TypeError as error:
         raise DataError(f"{where}: {source.source} takes other options: {error}") from None
     try:
-        rows = list(function(**arguments))
+        for row in function(**arguments):
+            if not isinstance(row, Mapping):
+                raise DataError(f"{where}: {source.source} yields {type(row).__name__}, expected mappings of columns")
+            yield row
+    except DataError:
+        raise
     except Exception as error:  # the function is the user's and may raise anything
         raise DataError(f"{where}: {source.source} failed with {type(error).__name__}: {error}") from error
-    for row in rows:
-        if not isinstance(row, Mapping):
-            raise DataError(f"{where}: {source.source} yields {type(row).__name__}, expected mappings of columns")
-    return rows
 
 
 def _read_with_datasets(source: Source, path: Path, where: str) -> Iterable[Mapping[str, Any]]:

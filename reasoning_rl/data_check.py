@@ -12,7 +12,7 @@ from typing import Any
 
 from reasoning_rl import recipe_check
 from reasoning_rl.api import Completion, Message, Sample, Score
-from reasoning_rl.data import convert_rows, missing_columns, place, read_rows
+from reasoning_rl.data import convert_rows, missing_columns, place_of, read_rows
 from reasoning_rl.errors import DataError, MissingExtraError, ReasoningRLError, RecipeError, RewardPluginError
 from reasoning_rl.math_rows import converter_for
 from reasoning_rl.prompts import render_prompt, template_columns
@@ -65,20 +65,28 @@ def check_data(file: RecipeFile) -> DataCheck:
     graded = {stage.dataset for stage in file.recipe.stages if stage.kind != "sft"}
     for name in dict.fromkeys(stage.dataset for stage in file.recipe.stages):
         rows: dict[str, dict[str, Any]] = {}
+        is_whole = True
         for index, source in enumerate(file.recipe.data[name]):
             where = f"data.{name}.{index}"
             try:
-                rows |= _check_source(found, file, (name, index), source, rewards if name in graded else RewardSet(()))
+                some, ends = _check_source(
+                    found, file, (name, index), source, rewards if name in graded else RewardSet(())
+                )
+                rows, is_whole = rows | some, is_whole and ends
             except MissingExtraError as error:
+                is_whole = False
                 found.notes.append(f"{error}; its rows were not looked at")
             except (DataError, RewardPluginError) as error:
                 sentence = str(error).removeprefix(f"{where}: ")
                 found.problems.append(file.problem(("data", name, index), sentence))
         if rows:
-            found.first[name] = next(iter(rows.items()))
+            row_id, row = next(iter(rows.items()))
+            found.first[name] = place_of(file.recipe, row_id), row
             if name in graded:
                 try:
-                    rewards.check_rows(f"data.{name}", rows)
+                    rewards.check_rows(
+                        f"data.{name}", rows, lambda row_id: place_of(file.recipe, row_id), are_all=is_whole
+                    )
                 except DataError as error:
                     found.problems.append(file.problem(("data", name), str(error).removeprefix(f"data.{name}: ")))
     return found
@@ -102,15 +110,16 @@ def show_lines(file: RecipeFile, found: DataCheck, chat_text: ChatText | None) -
 
 def _check_source(
     found: DataCheck, file: RecipeFile, at: tuple[str, int], source: Source, rewards: RewardSet
-) -> dict[str, dict[str, Any]]:
+) -> tuple[dict[str, dict[str, Any]], bool]:
+    """The first rows, by their ids, and whether there are no others."""
     name, index = at
     where = f"data.{name}.{index}"
     if not _is_local(source.source):
         found.notes.append(f"{where}: {source.source} is not a local file, its rows were not looked at")
-        return {}
+        return {}, False
     paths = [text.partition(":")[0] for text in (source.source, source.convert, source.completion) if text]
     if any(path.startswith("/") and not Path(path).exists() for path in paths):
-        return {}  # said by recipe_check
+        return {}, False  # said by recipe_check
     raw = read_rows(source, where, FIRST_ROWS)
     if not raw:
         raise DataError(f"{where}: {source.source} has no rows")
@@ -122,34 +131,35 @@ def _check_source(
         raise DataError(f"{error}; {remedy}" if remedy else str(error)) from error
     if not converted:
         found.notes.append(f"{where}: {source.convert} leaves out all of the first {len(raw)} rows")
-    rows = {place(source, position): row for position, row in converted.items()}
+    rows = {f"{name}/{index}/{position}": row for position, row in converted.items()}
     sentences = [
         *_column_problems(file.recipe, rows, rewards, remedy),
         *_gold_problems(file.recipe, rows, rewards, remedy),
     ]
     found.problems += [file.problem(("data", name, index), sentence) for sentence in sentences]
-    return {} if sentences else rows
+    return ({}, False) if sentences else (rows, len(raw) < FIRST_ROWS)
 
 
 def _column_problems(recipe: Recipe, rows: _Rows, rewards: RewardSet, remedy: str | None) -> Iterator[str]:
     """The first row that lacks a column."""
     needed = {*template_columns(recipe.prompt.template), *rewards.required_columns}
-    for where, row in rows.items():
+    for row_id, row in rows.items():
         if problem := missing_columns(row, needed, remedy):
-            yield f"{where} {problem}"
+            yield f"{place_of(recipe, row_id)} {problem}"
             return
 
 
 def _gold_problems(recipe: Recipe, rows: _Rows, rewards: RewardSet, remedy: str | None) -> Iterator[str]:
     """For each reward that the audit before training tries: the first row whose gold it cannot read."""
     tried = [item for item in rewards.rewards if item.weight or item.name == recipe.accuracy_reward]
-    for item in tried if recipe.scoring.audit else ():
-        for where, row in rows.items():
+    is_audited = recipe.scoring.audit and any(stage.kind == "grpo" for stage in recipe.stages)
+    for item in tried if is_audited else ():
+        for row_id, row in rows.items():
             if not item.requires <= row.keys() or not item.applies_to(row):
                 continue
             reason = _unreadable(item, row)
             if reason:
-                yield f"{where}: rewards.{item.name} cannot read its gold: {reason:.200}; {remedy or 'mend the row, or leave it out with convert:'}"
+                yield f"{place_of(recipe, row_id)}: rewards.{item.name} cannot read its gold: {reason:.200}; {remedy or 'mend the row, or leave it out with convert:'}"
                 break
 
 

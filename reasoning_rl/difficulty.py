@@ -15,9 +15,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from reasoning_rl import recipe_check
+from reasoning_rl import hub, recipe_check
 from reasoning_rl.api import Sample
-from reasoning_rl.data import Row, check_rows, load_data
+from reasoning_rl.data import Row, check_rows, load_data, place_of
 from reasoning_rl.errors import DataError, RecipeError
 from reasoning_rl.evals.intervals import wilson
 from reasoning_rl.launch import process_environment
@@ -157,12 +157,13 @@ def measure(job: Job) -> list[Rate]:
         ReasoningRLError: data, model, engine or rewards are at fault, or the files belong to another job.
     """
     os.environ |= process_environment(os.environ)
+    hub.go_offline_without(job.recipe)
     rewards = RewardSet.from_recipe(job.recipe)
     data = load_data(job.recipe, rewards.required_columns)
     rows = data[job.stage.dataset]
     check_rows(job.recipe, rewards, job.stage.dataset, rows)
     for row in rows:
-        _refuse_what_json_cannot_say(row)
+        _refuse_what_json_cannot_say(row, place_of(job.recipe, row.row_id))
     ordered = sampling_order(job, rows)
     wanted = ordered[: job.num_rows]
     _check_config(job)
@@ -291,12 +292,12 @@ def _write_kept(job: Job, rows: Sequence[Row], rates: dict[str, Rate]) -> None:
         job.output.unlink(missing_ok=True)
 
 
-def _refuse_what_json_cannot_say(row: Row) -> None:
+def _refuse_what_json_cannot_say(row: Row, where: str) -> None:
     try:
         json.dumps(row.columns)
     except (TypeError, ValueError) as error:
         raise DataError(
-            f"row {row.row_id}: cannot be written as JSON ({error}); turn the column into text with convert:"
+            f"{where}: cannot be written as JSON ({error}); turn the column into text with convert:"
         ) from None
 
 

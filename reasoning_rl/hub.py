@@ -30,19 +30,25 @@ def go_offline_without(recipe: Recipe) -> None:
     if not model and not data_sets:
         return
     from huggingface_hub import constants, hf_hub_url, try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
 
-    if model:
-        url = hf_hub_url(model, "config.json", revision=recipe.model.revision)
-    else:
-        url = hf_hub_url(data_sets[0], "README.md", repo_type="dataset")
-    problem = "HF_HUB_OFFLINE is set" if constants.is_offline_mode() else _problem(url)
+    revision = recipe.model.revision
+    try:
+        if model:
+            url = hf_hub_url(model, "config.json", revision=revision)
+        else:
+            url = hf_hub_url(data_sets[0], "README.md", repo_type="dataset")
+    except HFValidationError:
+        return  # no name that a hub knows: whoever loads it says so
+    problem = "the hub is switched off (HF_HUB_OFFLINE)" if constants.is_offline_mode() else _problem(url)
     if problem is None:
         return
-    cached = model and try_to_load_from_cache(model, "config.json", revision=recipe.model.revision)
+    cached = model and try_to_load_from_cache(model, "config.json", revision=revision)
     if model and not isinstance(cached, str):
+        download = f"hf download {model} --revision {revision}" if revision else f"hf download {model}"
         raise ModelError(
             f"model.source {model}: is no folder here, it is not in the cache {constants.HF_HUB_CACHE}, and {problem}; "
-            f"name a folder, or run hf download {model} where there is a network"
+            f"name a folder, or run {download} where there is a network"
         )
     logger.warning("%s; models and data sets are taken from the cache", problem)
     os.environ["HF_HUB_OFFLINE"] = "1"
@@ -61,8 +67,10 @@ def _problem(url: str) -> str | None:
 
     try:
         get_hf_file_metadata(url)
-    except HfHubHTTPError:
-        return None
+    except HfHubHTTPError as error:
+        if error.response.status_code < 500:
+            return None
+        return f"the hub at {constants.ENDPOINT} answers with an error ({error.response.status_code})"
     except Exception as error:  # noqa: BLE001 - networks and proxies fail in too many ways to list
         return f"the hub at {constants.ENDPOINT} does not answer ({type(error).__name__}: {error})"
     return None

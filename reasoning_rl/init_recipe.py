@@ -131,12 +131,13 @@ def _data_section(data: Path, output: Path) -> tuple[str, list[dict[str, Any]]]:
     raw = read_rows(plain, "--data")
     if len(raw) < _FEWEST_ROWS:
         raise DataError(f"{data}: has {len(raw)} rows, expected at least {_FEWEST_ROWS}; add some")
-    convert = converter_for(raw[0])
-    columns = {} if convert else _columns(raw[0], data)
+    first = next(iter(raw.values()))
+    convert = converter_for(first)
+    columns = {} if convert else _columns(first, data)
     held_out = min(_HELD_OUT, len(raw) // 5)
     source = plain.model_copy(update={"convert": convert, "columns": columns})
     looked_at = convert_rows(dict(islice(raw.items(), _LOOKED_AT)), source, "--data")
-    if not any(position < held_out for position in looked_at):
+    if not looked_at.keys() & set(islice(raw, held_out)):
         raise DataError(f"{data}: {convert} leaves out all of the first {held_out} rows; put others first")
     relative = os.path.relpath(data.resolve(), output.parent.resolve())
     how = f"    convert: {convert}\n" if convert else f"    columns: {json.dumps(columns)}\n" if columns else ""

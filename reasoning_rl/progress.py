@@ -54,6 +54,7 @@ class StageProgress:
                 TimeRemainingColumn(),
                 TextColumn("{task.fields[shown]}", markup=False),
                 console=self.console,
+                redirect_stdout=sys.stdout.isatty(),
                 redirect_stderr=self.console.file is sys.stderr,  # else it is a log
             )
             self._bar.start()

@@ -12,9 +12,11 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from reasoning_rl.api import ThinkingTags
 from reasoning_rl.errors import RecipeError, RewardPluginError
 from reasoning_rl.plugins import resolve
 from reasoning_rl.processes import processes
+from reasoning_rl.recipe import Thinking
 from reasoning_rl.recipe_io import KeyPath, RecipeFile, closest
 from reasoning_rl.upstream import signature_of
 
@@ -337,9 +339,21 @@ def _overlap_problems(file: RecipeFile) -> Iterator[str]:
 def _reward_problems(file: RecipeFile) -> Iterator[str]:
     for name, use in file.recipe.rewards.items():
         try:
-            resolve(use.use, use.options)
+            reward = resolve(use.use, use.options)
         except RewardPluginError as error:
             yield file.problem(("rewards", name), str(error))
+            continue
+        tags, own = file.recipe.prompt.thinking, getattr(reward, "thinking_tags", None)
+        if own is not None and own != ThinkingTags(tags.open, tags.close, tags.opened_by_template):
+            yield file.problem(
+                ("rewards", name),
+                f"looks for the thinking tags {_shown(own)}, but prompt.thinking has {_shown(tags)}; say them there alone",
+            )
+
+
+def _shown(tags: ThinkingTags | Thinking) -> str:
+    """As `<think> … </think>`; without the first where the chat template writes it."""
+    return f"{'' if tags.opened_by_template else f'{tags.open} '}… {tags.close}"
 
 
 def _file_part(text: str) -> str:

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from reasoning_rl.api import Message, Sample
 from reasoning_rl.errors import DataError, RecipeError
-from reasoning_rl.parsing import split_completion
+from reasoning_rl.parsing import Reader
 from reasoning_rl.plugins import resolve
 from reasoning_rl.recipe import RewardUse, Thinking, reward_problems
 from reasoning_rl.scoring import RewardSet, ScoredSample, WeightedReward, refuse_broken_grading, verdict_rates
@@ -48,12 +48,12 @@ def reward_func(
         RewardPluginError: a reward cannot be found or built.
         RecipeError: the mapping is no `rewards` section.
     """
+    reader = Reader(thinking, frozenset(eos_token_ids))
     if isinstance(rewards, str):
         label = name or rewards.rpartition(":")[2]
         return RewardFunc(
             RewardSet((WeightedReward(label, resolve(rewards, options), 1.0),)),
-            thinking,
-            frozenset(eos_token_ids),
+            reader,
             max_abstain_fraction,
             label,
         )
@@ -66,9 +66,7 @@ def reward_func(
         )
     if problems := reward_problems(uses):
         raise RecipeError([f"reward_func: {problem}" for problem in problems])
-    return RewardFunc(
-        RewardSet.from_uses(uses), thinking, frozenset(eos_token_ids), max_abstain_fraction, name or "total"
-    )
+    return RewardFunc(RewardSet.from_uses(uses), reader, max_abstain_fraction, name or "total")
 
 
 class RewardFunc:
@@ -77,15 +75,13 @@ class RewardFunc:
     def __init__(
         self,
         rewards: RewardSet,
-        thinking: Thinking,
-        eos_token_ids: frozenset[int],
+        reader: Reader,
         max_abstain_fraction: float,
         name: str,
     ) -> None:
         self.__name__ = name
         self.rewards = rewards
-        self.thinking = thinking
-        self.eos_token_ids = eos_token_ids
+        self.reader = reader
         self.max_abstain_fraction = max_abstain_fraction
         self.last: list[tuple[Sample, ScoredSample]] = []
 
@@ -131,10 +127,7 @@ class RewardFunc:
         self, prompt: str | list[Message], text: str, ids: Sequence[int] | None, row: Mapping[str, Any]
     ) -> Sample:
         messages: list[Message] = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
-        truncated = bool(ids and self.eos_token_ids and ids[-1] not in self.eos_token_ids)
-        num_tokens = len(text.split()) if ids is None else len(ids)
-        completion = split_completion(text, self.thinking, num_tokens=num_tokens, truncated=truncated)
-        return Sample(messages, completion, row, str(row.get("id", "")))
+        return self.reader.read_text(messages, text, row, str(row.get("id", "")), token_ids=ids)
 
     def _log(self, scored: Sequence[ScoredSample], log_metric: Callable[[str, float], None]) -> None:
         for name, rates in verdict_rates(scored).items():

@@ -20,7 +20,7 @@ from typing import IO, Any
 from reasoning_rl.api import Message, Sample
 from reasoning_rl.errors import DataError, RewardPluginError
 from reasoning_rl.grading import Grader
-from reasoning_rl.parsing import split_completion
+from reasoning_rl.parsing import Reader
 from reasoning_rl.plugins import resolve
 from reasoning_rl.progress import StageProgress
 from reasoning_rl.prompts import render_prompt, template_columns
@@ -237,13 +237,15 @@ def _sample(job: ScoreJob, line: bytes, where: str) -> tuple[Sample, str | int]:
             raise DataError(
                 f"{where}: has no column {missing[0]!r}, which the reward {item.name!r} needs; it has {sorted(columns)}"
             )
-    completion = split_completion(
+    sample = Reader(job.prompt.thinking).read_text(
+        _prompt(job.prompt, columns),
         row["completion"],
-        job.prompt.thinking,
+        columns,
+        str(row["id"]),
         num_tokens=row.get("num_tokens", 0),
         truncated=row.get("truncated", False),
     )
-    return Sample(_prompt(job.prompt, columns), completion, columns, str(row["id"])), row["id"]
+    return sample, row["id"]
 
 
 def _prompt(prompt: Prompt, columns: Mapping[str, Any]) -> list[Message]:

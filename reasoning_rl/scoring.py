@@ -144,20 +144,28 @@ class RewardSet:
         """Columns that every row must have: those of the rewards without `when`."""
         return frozenset(column for item in self.rewards if not item.when for column in item.requires)
 
-    def check_rows(self, where: str, rows: Mapping[str, Mapping[str, Any]], named: Callable[[str], str] = str) -> None:
+    def check_rows(
+        self,
+        where: str,
+        rows: Mapping[str, Mapping[str, Any]],
+        named: Callable[[str], str] = str,
+        *,
+        are_all: bool = True,
+    ) -> None:
         """Looks for what `required_columns` leaves out: the columns of rewards that apply to some rows only.
 
         Args:
             where: the data set.
             rows: the columns of its rows, by their ids.
             named: what a row with an id is called in a message.
+            are_all: whether there are no others.
 
         Raises:
             DataError: a row to which a reward applies lacks a column of it, or no row has a column that `when` names.
         """
         for item in (item for item in self.rewards if item.when):
             unknown = [column for column in item.when if not any(column in row for row in rows.values())]
-            if rows and unknown:
+            if rows and unknown and are_all:
                 raise DataError(
                     f"{where}: no row has the column {unknown[0]!r} of rewards.{item.name}.when; the first has "
                     f"{sorted(next(iter(rows.values())))}"

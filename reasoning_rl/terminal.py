@@ -6,6 +6,7 @@ A run calls `divert` before it imports anything large: from then on the stderr o
 
 from __future__ import annotations
 
+import atexit
 import faulthandler
 import io
 import logging
@@ -13,11 +14,12 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
+from typing import Any
 
 from rich.console import Console
 from rich.logging import RichHandler
@@ -25,12 +27,14 @@ from rich.logging import RichHandler
 #: Our words. On stderr until `divert` is called, at what was stderr afterwards.
 console = Console(stderr=True)
 
-_log: BinaryIO | None = None
+_log: Any = None  # a binary file
+_scratch: Path | None = None  # where the log is until `keep`
 
 
 def divert() -> None:
-    """Sends stderr into a file without a name, and an exception that nobody catches to both. `console` stays as it is."""
-    global _log
+    """Sends stderr into a temporary file, and an exception that nobody catches to both. `console` stays as it is. The file
+    goes when the process ends, unless it ends with an exception before `keep`."""
+    global _log, _scratch
     if _log is not None:
         return
     sys.stderr.flush()
@@ -38,7 +42,11 @@ def divert() -> None:
     console.file = terminal
     faulthandler.enable(terminal)
     sys.excepthook = _say_exception
-    _log = tempfile.TemporaryFile()  # noqa: SIM115 - it stays open as long as the process runs
+    threading.excepthook = lambda given: _say_exception(given.exc_type, given.exc_value, given.exc_traceback)
+    # It stays open as long as the process runs.
+    _log = tempfile.NamedTemporaryFile(prefix="reasoning-rl-", suffix=".log", delete=False)  # noqa: SIM115
+    _scratch = Path(_log.name)
+    atexit.register(_forget_scratch)
     os.dup2(_log.fileno(), 2)
     if isinstance(sys.stderr, io.TextIOWrapper):
         sys.stderr.reconfigure(line_buffering=True)
@@ -57,6 +65,7 @@ def keep(path: Path) -> None:
         shutil.copyfileobj(before, _log)
         _log.flush()
         os.dup2(_log.fileno(), 2)
+    _forget_scratch()
 
 
 def say(text: str, style: str | None = None) -> None:
@@ -79,5 +88,16 @@ def configure_logging(level: int) -> None:
         ours.addHandler(handler)
 
 
-def _say_exception(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
+def _say_exception(kind: type[BaseException], error: BaseException | None, where: TracebackType | None) -> None:
+    global _scratch
     say("".join(traceback.format_exception(kind, error, where)).rstrip())
+    if _scratch is not None:
+        say(f"what libraries wrote before stands in {_scratch}")
+        _scratch = None
+
+
+def _forget_scratch() -> None:
+    global _scratch
+    if _scratch is not None:
+        _scratch.unlink(missing_ok=True)
+        _scratch = None

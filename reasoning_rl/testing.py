@@ -19,7 +19,7 @@ from typing import Any
 from reasoning_rl.api import Message, Reward, Sample, Score
 from reasoning_rl.errors import RewardPluginError
 from reasoning_rl.fresh_process import plain_score, score_in_fresh_process
-from reasoning_rl.parsing import split_completion
+from reasoning_rl.parsing import Reader
 from reasoning_rl.plugins import FunctionReward, find, resolve
 from reasoning_rl.recipe import Thinking
 from reasoning_rl.trials import (
@@ -129,8 +129,8 @@ def make_sample(
     truncated: bool = False,
 ) -> Sample:
     """A sample as a reward gets it, from the whole text of a completion; its tokens are its words."""
-    completion = split_completion(text, thinking, num_tokens=len(text.split()), truncated=truncated)
-    return Sample([{"role": "user", "content": question}], completion, row, "row")
+    prompt: list[Message] = [{"role": "user", "content": question}]
+    return Reader(thinking).read_text(prompt, text, row, "row", truncated=truncated)
 
 
 @dataclasses.dataclass

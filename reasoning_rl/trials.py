@@ -14,7 +14,7 @@ from typing import Any
 
 from reasoning_rl.api import Message, Sample, Score, Verdict
 from reasoning_rl.errors import RewardPluginError
-from reasoning_rl.parsing import split_completion
+from reasoning_rl.parsing import Reader
 from reasoning_rl.recipe import Thinking
 
 GOLD = "gold"
@@ -83,9 +83,7 @@ class Trial:
 
     def sample(self, tags: Thinking, prompt: Sequence[Message], row: Mapping[str, Any], row_id: str = "") -> Sample:
         """The completion on one row; four characters count as one token."""
-        num_tokens = len(self.text) // 4 + 1
-        completion = split_completion(self.text, tags, num_tokens=num_tokens, truncated=False)
-        return Sample(prompt, completion, row, row_id)
+        return Reader(tags).read_text(prompt, self.text, row, row_id, num_tokens=len(self.text) // 4 + 1)
 
 
 def answer_column(reward: object) -> str | None:

@@ -12,7 +12,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -30,7 +30,8 @@ from transformers import (
 )
 
 from reasoning_rl.errors import MissingExtraError, ModelError
-from reasoning_rl.recipe import Model
+from reasoning_rl.parsing import Reader
+from reasoning_rl.recipe import Model, Thinking
 
 logger = logging.getLogger(__name__)
 
@@ -128,6 +129,15 @@ def eos_token_ids(folder: str, tokenizer: PreTrainedTokenizerBase) -> frozenset[
         configured = None
     ids = configured if isinstance(configured, list) else [configured]
     return frozenset(i for i in (*ids, tokenizer.eos_token_id) if isinstance(i, int))
+
+
+def completion_reader(folder: str, tokenizer: PreTrainedTokenizerBase, thinking: Thinking) -> Reader:
+    """Reads completions of a policy as TRL decodes them."""
+
+    def decode(token_ids: Sequence[int]) -> str:
+        return str(tokenizer.decode(list(token_ids), skip_special_tokens=True))
+
+    return Reader(thinking, eos_token_ids(folder, tokenizer), decode)
 
 
 def save_policy(

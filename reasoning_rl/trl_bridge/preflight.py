@@ -12,7 +12,7 @@ from typing import Any
 
 from transformers import AutoConfig, PreTrainedTokenizerBase
 
-from reasoning_rl.data import Row
+from reasoning_rl.data import Row, place_of
 from reasoning_rl.errors import DataError, ModelError
 from reasoning_rl.recipe import Recipe, Stage
 from reasoning_rl.trl_bridge.args import grpo_config, sft_config
@@ -54,7 +54,7 @@ def refuse_what_would_be_cut(
         needed = prompts[longest] + completions[longest]
         if limit is not None and needed > limit:
             raise DataError(
-                f"data.{stage.dataset}: row {rows[longest].row_id} needs {needed} tokens (prompt {prompts[longest]}, "
+                f"data.{stage.dataset}: {place_of(recipe, rows[longest].row_id)} needs {needed} tokens (prompt {prompts[longest]}, "
                 f"completion up to {completions[longest]}), more than {key} = {limit}; raise {key} or drop the row"
             )
         if stage.kind != "sft":

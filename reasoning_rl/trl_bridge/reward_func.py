@@ -17,8 +17,8 @@ from reasoning_rl.api import Message, Sample
 from reasoning_rl.early_grading import EarlyGrading, GradingTime
 from reasoning_rl.errors import ScoringError
 from reasoning_rl.grading import Grader
-from reasoning_rl.parsing import split_completion
-from reasoning_rl.recipe import Recipe
+from reasoning_rl.parsing import Reader
+from reasoning_rl.recipe import Scoring
 from reasoning_rl.scoring import ScoredSample, refuse_broken_grading, verdict_rates
 
 #: Metrics of a step, and the counters of `Grader.stats` that each adds up.
@@ -45,18 +45,18 @@ class CombinedReward:
 
     Args:
         rewards: scores the completions with the rewards of the run.
-        recipe: thinking tags and the limit of abstentions.
-        eos_ids: tokens that end a completion; one that ends on another is truncated.
+        reader: makes samples of completions.
+        scoring: whether completions are graded while others are sampled, and the limit of abstentions.
     """
 
     __name__ = "total"
 
-    def __init__(self, rewards: Scorer, recipe: Recipe, eos_ids: frozenset[int]) -> None:
+    def __init__(self, rewards: Scorer, reader: Reader, scoring: Scoring) -> None:
         self.rewards = rewards
-        self.recipe = recipe
-        self.eos_ids = eos_ids
+        self.reader = reader
+        self.max_abstain_fraction = scoring.max_abstain_fraction
         self.early: EarlyGrading | None = None
-        if recipe.scoring.stream and isinstance(rewards, Grader) and rewards.num_workers:
+        if scoring.stream and isinstance(rewards, Grader) and rewards.num_workers:
             self.early = EarlyGrading(rewards)
         self.last: list[tuple[Sample, ScoredSample]] = []
         self.seconds = 0.0
@@ -74,7 +74,7 @@ class CombinedReward:
     ) -> list[float | None]:
         start = time.perf_counter()
         samples = [
-            self.sample(prompt, completion[0]["content"], ids, json.loads(columns), name)
+            self.reader.read_text(prompt, completion[0]["content"], json.loads(columns), name, token_ids=ids)
             for prompt, completion, ids, columns, name in zip(
                 prompts, completions, completion_ids, row, row_id, strict=True
             )
@@ -86,24 +86,9 @@ class CombinedReward:
         self.seconds += time.perf_counter() - start
         return [item.total for item in scored]
 
-    def start(
-        self, position: int, prompt: Sequence[Message], text: str, token_ids: Sequence[int], row: str, row_id: str
-    ) -> None:
-        """Starts grading one completion of the batch that is asked for later; arguments as in a call, one of each."""
-        assert self.early
-        self.early.start(position, self.sample(prompt, text, token_ids, json.loads(row), row_id))
-
     def score(self, samples: Sequence[Sample]) -> list[ScoredSample]:
         """Scores of the local batch; see `score_on_all_ranks`."""
-        return score_on_all_ranks(self.early or self.rewards, samples, self.recipe.scoring.max_abstain_fraction)
-
-    def sample(
-        self, prompt: Sequence[Message], text: str, token_ids: Sequence[int], row: dict[str, Any], row_id: str
-    ) -> Sample:
-        """One completion as the rewards see it."""
-        truncated = not token_ids or token_ids[-1] not in self.eos_ids
-        completion = split_completion(text, self.recipe.prompt.thinking, num_tokens=len(token_ids), truncated=truncated)
-        return Sample(prompt, completion, row, row_id)
+        return score_on_all_ranks(self.early or self.rewards, samples, self.max_abstain_fraction)
 
     def take_seconds(self) -> float:
         """The seconds spent here since the last call."""

@@ -20,7 +20,6 @@ from reasoning_rl.trl_bridge import policy
 from reasoning_rl.trl_bridge.args import grpo_config
 from reasoning_rl.trl_bridge.engine import Engine
 from reasoning_rl.trl_bridge.preflight import refuse_what_would_be_cut, tokenize
-from reasoning_rl.trl_bridge.reward_func import CombinedReward
 
 #: Completions that are sampled before any are handed on, as a multiple of those that the engine takes at once.
 _CHUNK = 4
@@ -58,7 +57,7 @@ def sample_rows(
     room = refuse_what_would_be_cut(recipe, data, folder, tokenizer)
     with ExitStack() as stack:
         grader = stack.enter_context(Grader(rewards, recipe.scoring))
-        reader = CombinedReward(grader, recipe, policy.eos_token_ids(folder, tokenizer))
+        reader = policy.completion_reader(folder, tokenizer, recipe.prompt.thinking)
         engine = Engine(folder, recipe, replace(room, num_seqs=len(rows) * num_samples))
         stack.callback(engine.close)
 
@@ -67,8 +66,7 @@ def sample_rows(
 
             def grade(position: int, token_ids: list[int]) -> None:
                 row = some[position // num_samples]
-                text = str(tokenizer.decode(token_ids, skip_special_tokens=True))
-                sample = reader.sample(row.prompt, text, token_ids, dict(row.columns), row.row_id)
+                sample = reader.read(row.prompt, token_ids, dict(row.columns), row.row_id)
                 grading[position] = sample, grader.submit(sample)
 
             engine.generate(

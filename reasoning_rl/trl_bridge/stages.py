@@ -38,7 +38,7 @@ from reasoning_rl.trl_bridge.carrying import CarryingTrainer
 from reasoning_rl.trl_bridge.choosing import ChoosingTrainer
 from reasoning_rl.trl_bridge.engine import Engine
 from reasoning_rl.trl_bridge.lm_head import use_cpu_lm_head
-from reasoning_rl.trl_bridge.policy import eos_token_ids, load_policy, save_policy
+from reasoning_rl.trl_bridge.policy import completion_reader, load_policy, save_policy
 from reasoning_rl.trl_bridge.preflight import tokenize
 from reasoning_rl.trl_bridge.reward_func import CombinedReward, Scorer, ledger_row
 from reasoning_rl.trl_bridge.sft import PackedSFTTrainer
@@ -77,7 +77,8 @@ class StageInput:
         return PartialState().is_main_process
 
     def combined_reward(self) -> CombinedReward:
-        return CombinedReward(self.rewards, self.recipe, eos_token_ids(self.policy, self.tokenizer))
+        reader = completion_reader(self.policy, self.tokenizer, self.recipe.prompt.thinking)
+        return CombinedReward(self.rewards, reader, self.recipe.scoring)
 
 
 def run_sft(given: StageInput) -> dict[str, Any]:
@@ -150,8 +151,7 @@ def run_eval(given: StageInput) -> dict[str, Any]:
 
     def sample(position: int, token_ids: list[int]) -> Sample:
         row = mine[position // settings.num_samples]
-        text = str(given.tokenizer.decode(token_ids, skip_special_tokens=True))
-        return combined.sample(row.prompt, text, token_ids, dict(row.columns), row.row_id)
+        return combined.reader.read(row.prompt, token_ids, dict(row.columns), row.row_id)
 
     def finished(position: int, token_ids: list[int]) -> None:
         nonlocal num_tokens

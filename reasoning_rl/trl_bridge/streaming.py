@@ -6,13 +6,15 @@ Owns what this needs to know of a rollout: its rows, and how TRL will read the t
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from reasoning_rl.trl_bridge.reward_func import CombinedReward
+from reasoning_rl.early_grading import EarlyGrading
+from reasoning_rl.parsing import Reader
 
 #: Gets how many completions of a rollout are sampled, out of how many, and the tokens per second so far.
 OnSampled = Callable[[int, int, float], None]
@@ -22,13 +24,12 @@ class RolloutStream:
     """Starts grading each completion of a rollout as it is finished.
 
     Args:
-        reward: with `early`.
-        tokenizer: decodes completions as TRL does.
+        early: takes them.
+        reader: makes samples of them, and decodes as TRL does.
     """
 
-    def __init__(self, reward: CombinedReward, tokenizer: PreTrainedTokenizerBase) -> None:
-        assert reward.early
-        self.reward, self.tokenizer = reward, tokenizer
+    def __init__(self, early: EarlyGrading, reader: Reader) -> None:
+        self.early, self.reader = early, reader
         self.on_sampled: OnSampled | None = None
         self._rows: Sequence[dict[str, Any]] | Mapping[int, dict[str, Any]] = ()
         self._started_at = 0.0
@@ -46,8 +47,8 @@ class RolloutStream:
     def hand_on(self, position: int, token_ids: list[int]) -> None:
         """A completion is finished."""
         row = self._rows[position]
-        text = str(self.tokenizer.decode(token_ids, skip_special_tokens=True))
-        self.reward.start(position, row["prompt"], text, token_ids, row["row"], row["row_id"])
+        sample = self.reader.read(row["prompt"], token_ids, json.loads(row["row"]), row["row_id"])
+        self.early.start(position, sample)
         self._num_completions += 1
         self._num_tokens += len(token_ids)
         if self.on_sampled:

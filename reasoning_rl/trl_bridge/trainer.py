@@ -110,7 +110,7 @@ class ReasoningTrainer(GRPOTrainer):
         if reward.early and (reason := obstacle(engine.can_stream, self._tokenizer)):
             logger.info("completions are graded after the last one is sampled: %s", reason)
         elif reward.early:
-            self.stream = self.vllm_generation.stream = RolloutStream(reward, self._tokenizer)
+            self.stream = self.vllm_generation.stream = RolloutStream(reward.early, reward.reader)
 
     def _rows_add_up(self) -> bool:
         """Whether no row's part of the loss depends on the rows beside it."""

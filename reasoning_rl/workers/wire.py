@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
-from reasoning_rl.api import Completion, Sample, Score, Verdict
+from reasoning_rl.api import Completion, Sample, Score, ThinkingTags, Verdict
 
 _HEADER = struct.Struct(">I")
 
@@ -84,6 +84,7 @@ def pack_sample(sample: Sample) -> bytes:
     plain = (
         [dict(message) for message in sample.prompt],
         (done.text, done.thinking, done.final_text, done.num_tokens, done.truncated),
+        (done.tags.open, done.tags.close, done.tags.opened_by_template),
         dict(sample.row),
         sample.row_id,
     )
@@ -107,8 +108,8 @@ def unpack_task(body: bytes) -> tuple[int, tuple[int, ...], BytesIO]:
 
 def unpack_sample(stream: BytesIO) -> Sample:
     """The sample behind a task."""
-    prompt, completion, row, row_id = pickle.load(stream)
-    return Sample(prompt, Completion(*completion), row, row_id)
+    prompt, completion, tags, row, row_id = pickle.load(stream)
+    return Sample(prompt, Completion(*completion, tags=ThinkingTags(*tags)), row, row_id)
 
 
 def pack_reply(reply: Reply) -> bytes:

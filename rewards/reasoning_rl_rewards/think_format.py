@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
-from reasoning_rl.api import Sample, Score
+from reasoning_rl.api import Sample, Score, ThinkingTags
 from reasoning_rl_rewards.reading import boxed, own_turn
 
 
@@ -16,39 +17,48 @@ class ThinkFormat:
     was not truncated and holds no end-of-turn marker. With `boxed`, the answer ends with its only `\\boxed{…}`.
 
     Attributes:
-        open: text that opens the block.
+        open: text that opens the block. Default, here and below: what the recipe says under `prompt.thinking`.
         close: text that closes it.
         boxed: whether the answer must be a box.
         text_before_box: whether other text may stand between the block and the box.
         opened_by_template: whether the chat template writes the opening tag, so that the completion must not.
     """
 
-    open: str = "<think>"
-    close: str = "</think>"
+    open: str | None = None
+    close: str | None = None
     boxed: bool = True
     text_before_box: bool = False
-    opened_by_template: bool = False
+    opened_by_template: bool | None = None
 
-    version = 2
+    version = 3
     requires = frozenset()
 
     def __post_init__(self) -> None:
-        if not self.open or not self.close or self.open == self.close:
+        if "" in (self.open, self.close) or (self.open is not None and self.open == self.close):
             raise ValueError(f"open and close: found {self.open!r} and {self.close!r}, expected two different tags")
+
+    @property
+    def thinking_tags(self) -> ThinkingTags | None:
+        """Its own, if an option names one."""
+        return None if self._own() == {} else replace(ThinkingTags(), **self._own())
+
+    def _own(self) -> dict[str, Any]:
+        options = {"open": self.open, "close": self.close, "opened_by_template": self.opened_by_template}
+        return {name: value for name, value in options.items() if value is not None}
 
     def __call__(self, sample: Sample, /) -> Score:
         fault = self._fault(sample)
         return Score.wrong(reason=fault) if fault else Score.correct()
 
     def _fault(self, sample: Sample) -> str | None:
-        text = sample.completion.text
+        text, tags = sample.completion.text, self.thinking_tags or sample.completion.tags
         if sample.completion.truncated:
             return "truncated"
-        if text.count(self.open) != (0 if self.opened_by_template else 1) or text.count(self.close) != 1:
+        if text.count(tags.open) != (0 if tags.opened_by_template else 1) or text.count(tags.close) != 1:
             return "not exactly one thinking block"
-        if not self.opened_by_template and not text.lstrip().startswith(self.open):
+        if not tags.opened_by_template and not text.lstrip().startswith(tags.open):
             return "text before the thinking block"
-        thoughts, _, answer = text.lstrip().removeprefix(self.open).partition(self.close)
+        thoughts, _, answer = text.lstrip().removeprefix(tags.open).partition(tags.close)
         if not thoughts.strip():
             return "empty thinking"
         if not answer.strip():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from reasoning_rl.api import ThinkingTags
 from reasoning_rl_rewards.math_answer.extract import boxes, find_answers, join_boxes
 
 
@@ -85,3 +86,11 @@ def test_joined_boxes(text: str, joined: str | None) -> None:
 
 def test_more_boxes_than_anyone_needs_are_no_answer() -> None:
     assert boxes(r"\boxed{7}" * 65).answers == ()
+
+
+def test_the_tags_are_those_of_the_recipe() -> None:
+    tags = ThinkingTags("[T]", "[/T]")
+    assert find_answers(r"a[/T]\boxed{7}", False, "boxed", tags).answers == ("7",)
+    assert find_answers(r"[T]a[/T]\boxed{7}", False, "boxed", tags).fault
+    assert find_answers(r"</think>\boxed{7}", True, "boxed", tags).answers == ("7",)
+    assert find_answers(r"</think>\boxed{7}", True, "boxed").fault

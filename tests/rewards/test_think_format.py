@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from reasoning_rl.api import Sample, Score, Verdict
-from reasoning_rl.parsing import split_completion
+from reasoning_rl.api import Sample, Score, ThinkingTags, Verdict
+from reasoning_rl.parsing import Reader, split_completion
 from reasoning_rl.recipe import Thinking
 from reasoning_rl.testing import check_reward
 from reasoning_rl_rewards.think_format import ThinkFormat
@@ -118,3 +118,24 @@ def test_tags(opening: str, closing: str) -> None:
 @pytest.mark.parametrize("options", [{}, {"boxed": False}, {"text_before_box": True}])
 def test_rules(options: dict[str, Any]) -> None:
     check_reward("think_format", [{}], options=options)
+
+
+@pytest.mark.parametrize(
+    ("tags", "text", "options", "value"),
+    [
+        (Thinking(open="[T]", close="[/T]"), "[T]a[/T]\\boxed{5}", {}, 1.0),
+        (Thinking(open="[T]", close="[/T]"), "<think>a</think>\\boxed{5}", {}, 0.0),
+        (Thinking(opened_by_template=True), "a</think>\\boxed{5}", {}, 1.0),
+        (Thinking(opened_by_template=True), "<think>a</think>\\boxed{5}", {}, 0.0),
+        (Thinking(open="[T]", close="[/T]"), "<think>a</think>\\boxed{5}", {"open": "<think>"}, 1.0),
+    ],
+)
+def test_the_tags_are_those_of_the_recipe(tags: Thinking, text: str, options: dict[str, Any], value: float) -> None:
+    sample = Reader(tags).read_text([], text, {})
+    assert ThinkFormat(**options)(sample).value == value
+
+
+def test_it_says_which_tags_are_its_own() -> None:
+    assert ThinkFormat().thinking_tags is None
+    assert ThinkFormat(opened_by_template=False).thinking_tags == ThinkingTags()
+    assert ThinkFormat(open="[T]", close="[/T]").thinking_tags == ThinkingTags("[T]", "[/T]")

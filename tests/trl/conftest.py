@@ -23,6 +23,7 @@ from reasoning_rl.scoring import RewardSet, WeightedReward
 from reasoning_rl.trl_bridge.carrying import CarryingTrainer
 from reasoning_rl.trl_bridge.choosing import ChoosingTrainer
 from reasoning_rl.trl_bridge.engine import Engine
+from reasoning_rl.trl_bridge.policy import completion_reader
 from reasoning_rl.trl_bridge.reward_func import CombinedReward
 from reasoning_rl.trl_bridge.trainer import ReasoningTrainer
 
@@ -138,7 +139,9 @@ def make_trainer(
             cls = CarryingTrainer
         return cls(
             engine=running,
-            reward=CombinedReward(scorer, recipe, frozenset({tokenizer.eos_token_id})),
+            reward=CombinedReward(
+                scorer, completion_reader(str(tiny_policy), tokenizer, recipe.prompt.thinking), recipe.scoring
+            ),
             args=config,
             on_rollouts=(lambda rows: None) if ledger is None else ledger.extend,
             model=AutoModelForCausalLM.from_pretrained(tiny_policy, dtype=torch.float32),

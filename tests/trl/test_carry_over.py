@@ -9,6 +9,7 @@ import itertools
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +155,9 @@ def test_every_group_that_is_begun_is_trained_on_once(make_trainer: Make) -> Non
     ledger: list[Any] = []
     arguments = {"max_steps": 6, "learning_rate": 0.0, "save_strategy": "no", "questions": MANY, **ARGS}
     trainer = make_trainer(by_text, CARRY, ledger, **arguments)
-    trainer.reward.eos_ids = frozenset(STOPS)  # so that what ends by itself counts as ended
+    trainer.reward.reader = replace(
+        trainer.reward.reader, eos_ids=frozenset(STOPS)
+    )  # so that what ends by itself counts as ended
     record, steps = Record(trainer), Steps(trainer)
     trainer.train()
 

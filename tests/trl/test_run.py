@@ -19,6 +19,12 @@ from reasoning_rl.workers.proc import descendants
 
 pytestmark = pytest.mark.engine
 
+#: The lines that a run prints at the terminal.
+OURS = re.compile(
+    r" *(before|sft|grpo|after): |data\.\w+: |vLLM engine started|(model|report|summary) /|"
+    r"other processes use |this CPU has no bfloat16|audit: "
+)
+
 
 def undocumented(metrics: Path) -> set[str]:
     """Names in the metrics of a run that docs/metrics.md does not explain."""
@@ -46,6 +52,10 @@ def test_all_stages_and_both_ways_to_launch(tiny_recipe: Callable[..., Path], tm
     result = run([*CLI, "train", str(recipe), "grpo.max_steps=2"])
     assert result.returncode == 0, result.stderr[-3000:]
     run_dir = RunDir(tmp_path / "run")
+    assert result.stdout == "" and [line for line in result.stderr.splitlines() if not OURS.match(line)] == []
+    log = run_dir.log.read_text()
+    assert "Loading safetensors checkpoint shards" in log  # vLLM's
+    assert "vLLM engine started" in log and "after: accuracy" in log  # ours
     first_json = run_dir.recipe.read_text()
     assert json.loads(first_json)["grpo"]["max_steps"] == 2
 

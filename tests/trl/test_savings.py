@@ -20,6 +20,7 @@ from reasoning_rl.recipe import Recipe, Savings
 from reasoning_rl.scoring import RewardSet, WeightedReward
 from reasoning_rl.trl_bridge import savings as exact
 from reasoning_rl.trl_bridge.engine import Engine
+from reasoning_rl.trl_bridge.policy import completion_reader
 from reasoning_rl.trl_bridge.reward_func import CombinedReward
 from reasoning_rl.trl_bridge.trainer import ReasoningTrainer
 
@@ -60,7 +61,9 @@ def make_trainer(
     )
     return ReasoningTrainer(
         engine=engine,
-        reward=CombinedReward(rewards, recipe, frozenset({tokenizer.eos_token_id})),
+        reward=CombinedReward(
+            rewards, completion_reader(str(folder), tokenizer, recipe.prompt.thinking), recipe.scoring
+        ),
         args=config,
         on_rollouts=lambda rows: None,
         savings=Savings(),

@@ -19,6 +19,7 @@ from reasoning_rl.grading import Grader
 from reasoning_rl.recipe import Recipe
 from reasoning_rl.scoring import RewardSet
 from reasoning_rl.trl_bridge.engine import Engine
+from reasoning_rl.trl_bridge.policy import completion_reader
 from reasoning_rl.trl_bridge.reward_func import CombinedReward
 from reasoning_rl.trl_bridge.trainer import ReasoningTrainer
 
@@ -134,7 +135,9 @@ def rollouts(
     with Grader(RewardSet.from_recipe(recipe), recipe.scoring) as grader:
         trainer = ReasoningTrainer(
             engine=engine,
-            reward=CombinedReward(grader, recipe, frozenset({tokenizer.eos_token_id})),
+            reward=CombinedReward(
+                grader, completion_reader(str(policy), tokenizer, recipe.prompt.thinking), recipe.scoring
+            ),
             args=config,
             on_rollouts=ledger.extend,
             model=AutoModelForCausalLM.from_pretrained(policy, dtype=torch.float32),

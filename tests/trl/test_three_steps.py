@@ -23,6 +23,7 @@ from reasoning_rl.plugins import FunctionReward
 from reasoning_rl.recipe import Recipe
 from reasoning_rl.scoring import RewardSet, WeightedReward
 from reasoning_rl.trl_bridge.engine import Engine
+from reasoning_rl.trl_bridge.policy import completion_reader
 from reasoning_rl.trl_bridge.reward_func import CombinedReward
 from reasoning_rl.trl_bridge.trainer import ReasoningTrainer
 
@@ -145,10 +146,11 @@ def make_ours(tiny_policy: Path, running: Engine, recipe_tree: Callable[..., Any
     def make(*, lora: bool, args: dict[str, Any]) -> tuple[ReasoningTrainer, Recorded]:
         given = common(tiny_policy, tmp_path, lora=lora, args=args)
         rewards = RewardSet((WeightedReward("points", FunctionReward(score_ours, {}), 1.0),))
-        eos = frozenset({given["processing_class"].eos_token_id})
+        recipe = Recipe.model_validate(recipe_tree())
+        reader = completion_reader(str(tiny_policy), given["processing_class"], recipe.prompt.thinking)
         ours = ReasoningTrainer(
             engine=running,
-            reward=CombinedReward(rewards, Recipe.model_validate(recipe_tree()), eos),
+            reward=CombinedReward(rewards, reader, recipe.scoring),
             on_rollouts=lambda rows: None,
             **given,
         )

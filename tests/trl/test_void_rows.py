@@ -19,6 +19,7 @@ from reasoning_rl.plugins import FunctionReward
 from reasoning_rl.recipe import Recipe, Savings
 from reasoning_rl.scoring import RewardSet, WeightedReward
 from reasoning_rl.trl_bridge.engine import Engine
+from reasoning_rl.trl_bridge.policy import completion_reader
 from reasoning_rl.trl_bridge.reward_func import CombinedReward
 from reasoning_rl.trl_bridge.trainer import ReasoningTrainer
 from reasoning_rl.trl_bridge.void_rows import leave_out, scored_rows
@@ -66,7 +67,9 @@ def make_trainer(
     )
     return ReasoningTrainer(
         engine=engine,
-        reward=CombinedReward(RewardSet((reward,)), recipe, frozenset({tokenizer.eos_token_id})),
+        reward=CombinedReward(
+            RewardSet((reward,)), completion_reader(str(folder), tokenizer, recipe.prompt.thinking), recipe.scoring
+        ),
         args=config,
         on_rollouts=lambda rows: None,
         savings=savings,

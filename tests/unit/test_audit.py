@@ -255,7 +255,10 @@ def test_other_rewards_are_only_looked_at() -> None:
 def test_think_format_agrees_with_other_tags() -> None:
     both = rewards(correct=resolve("exact_answer"), format=resolve("think_format"))
     assert audit_rows(both, [row()], Thinking()).notes == ()
-    assert len(audit_rows(both, [row()], Thinking(open="[T]", close="[/T]")).notes) == 1
+    other = Thinking(open="[T]", close="[/T]")
+    assert audit_rows(both, [row()], other).notes == ()
+    own = rewards(correct=resolve("exact_answer"), format=resolve("think_format", {"open": "<think>"}))
+    assert len(audit_rows(own, [row()], other).notes) == 1
 
 
 def test_a_reward_without_weight_is_not_tried_unless_named() -> None:

@@ -127,6 +127,24 @@ def test_train_looks_at_the_rows_before_it_launches(recipe_tree: Tree, write_rec
     assert "add convert: reasoning_rl.math_rows:gsm8k" in errors
 
 
+def test_train_names_the_log_of_a_run_that_ended_without_a_word(
+    recipe_tree: Tree, write_recipe: Write, tmp_path: Path
+) -> None:
+    path = write_recipe(recipe_tree())
+    (tmp_path / "run").mkdir()
+    for name in ("recipe.json", "log.txt"):
+        (tmp_path / "run" / name).write_text("{}")
+    code = f"def launch(*given):\n    open('{tmp_path}/run/log.txt', 'a').write('x')\n    return int(sys.argv[3])\n"
+    code += "import sys, reasoning_rl.launch as it; it.launch = launch"
+    for number, words in ((1, f"exit code 1; what libraries wrote stands in {tmp_path}/run/log.txt"), (2, ""), (0, "")):
+        done = subprocess.run(
+            [sys.executable, "-c", f"{code}\nfrom reasoning_rl.cli import app\napp(sys.argv[1:3])", "train", path, str(number)],
+            capture_output=True, text=True, check=False, timeout=120,
+        )  # fmt: skip
+        assert done.returncode == number
+        assert words in done.stderr and bool(words) == bool(done.stderr)
+
+
 def test_from_a_file_to_a_checked_recipe(tmp_path: Path) -> None:
     rows = [
         {"question": f"{n} nuts and 1?", "answer": f"{n}+1=<<{n}+1={n + 1}>>{n + 1}. #### {n + 1}"} for n in range(20)

@@ -79,3 +79,10 @@ def test_the_first_row_is_shown_with_its_gold_and_the_score_of_the_reference(
     assert lines[1] == "  user: 1 + 1"
     assert lines[2] == "  with the chat template, 3 tokens: '<1 + 1>'"
     assert lines[3].startswith("  reward correct: gold '2'") and lines[3].endswith("scores 1.0 (correct)")
+
+
+def test_a_column_that_comes_after_the_first_rows_is_no_problem(checked: Check) -> None:
+    rewards = {"correct": {"use": "math_answer"}, "code": {"use": "exact_answer", "when": {"kind": "code"}}}
+    row = {"prompt": "1 + 1", "answer": "2"}
+    assert checked([row] * 100 + [{**row, "kind": "code"}], rewards).problems == []
+    assert "no row has the column 'kind'" in checked([row] * 99, rewards).problems[0]

@@ -151,7 +151,7 @@ def test_a_column_that_json_cannot_hold_is_refused_before_anything_is_sampled(
     (tmp_path / "rows.py").write_text("def rows(seed):\n    return [{'prompt': 'a', 'answer': '1', 'raw': b'x'}]\n")
     data = {name: {"source": f"{tmp_path}/rows.py:rows"} for name in ("train",)}
     job = make_job({"reward": "correct"}, data=data, eval=None)
-    with pytest.raises(DataError, match=r"row train/0/0: cannot be written as JSON .*bytes"):
+    with pytest.raises(DataError, match=r"rows.py:rows, row 0: cannot be written as JSON .*bytes"):
         measure(job)
     assert not job.config_file.exists()
 

@@ -48,15 +48,15 @@ def asked(recipe_tree: Callable[..., dict[str, Any]], write_recipe: Callable[...
     return of
 
 
-@pytest.fixture
-def hub_without_models() -> Iterator[tuple[str, list[str]]]:
+@pytest.fixture(params=[404])
+def hub_without_models(request: pytest.FixtureRequest) -> Iterator[tuple[str, list[str]]]:
     """A hub that answers, and the paths that it was asked for."""
     paths: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:
             paths.append(self.path)
-            self.send_error(404)
+            self.send_error(request.param)
 
         def log_message(self, format: str, *args: Any) -> None:
             pass
@@ -95,6 +95,17 @@ def test_a_hub_that_answers_is_asked_once(asked: Asked, hub_without_models: tupl
     endpoint, paths = hub_without_models
     assert asked(endpoint).stdout == "False\n"
     assert paths == ["/some/model/resolve/main/config.json"]
+
+
+@pytest.mark.parametrize("hub_without_models", [503], indirect=True)
+def test_a_hub_that_is_down(asked: Asked, hub_without_models: tuple[str, list[str]], tmp_path: Path) -> None:
+    cache_model(tmp_path / "home")
+    done = asked(hub_without_models[0])
+    assert done.stdout == "True\n" and "answers with an error (503); models" in done.stderr
+
+
+def test_a_mistyped_folder_is_left_to_who_loads_it(asked: Asked) -> None:
+    assert asked(NO_HUB, "models/my/policy").stdout == "False\n"
 
 
 def test_data_sets_are_asked_for_too(asked: Asked, hub_without_models: tuple[str, list[str]], tmp_path: Path) -> None:

@@ -59,3 +59,19 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="exists already"):
         write_recipe(tmp_path / "recipe.yaml", None, DEFAULT_MODEL, None)
     assert (tmp_path / "recipe.yaml").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("answers", "reward"),
+    [("ABCDE", "choice_answer"), (["Paris", "New York"], "string_match"), (["7", "x^2"], "math_answer")],
+)
+def test_the_reward_follows_from_the_answers(tmp_path: Path, answers: list[str], reward: str) -> None:
+    rows = [{"prompt": f"question {n}", "answer": answers[n % len(answers)]} for n in range(10)]
+    assert written(tmp_path, rows).rewards["correct"].use == reward
+
+
+def test_blank_lines_are_no_rows(tmp_path: Path) -> None:
+    rows = [{"question": f"{n} + 1?", "answer": f"It is {n + 1}.\n#### {n + 1}"} for n in range(20)]
+    (tmp_path / "rows.jsonl").write_text("\n" * 30 + "\n\n".join(map(json.dumps, rows)))
+    write_recipe(tmp_path / "recipe.yaml", tmp_path / "rows.jsonl", DEFAULT_MODEL, None)
+    assert check_data(load_recipe(tmp_path / "recipe.yaml")).problems == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reasoning_rl.parsing import split_completion
+from reasoning_rl.parsing import Reader, split_completion
 from reasoning_rl.recipe import Thinking
 
 DEFAULT = Thinking()
@@ -47,3 +47,33 @@ def test_split(tags: Thinking, text: str, thinking: str | None, final_text: str)
 def test_hostile_text(tags: Thinking, text: str) -> None:
     completion = split_completion(text, tags, num_tokens=1, truncated=False)
     assert len(completion.final_text) + len(completion.thinking or "") <= len(text)
+
+
+@pytest.mark.parametrize(
+    ("eos_ids", "token_ids", "truncated"),
+    [
+        ({7}, [1, 7], False),
+        ({7, 8}, [8], False),
+        ({7}, [7, 1], True),
+        ({7}, [], True),
+        (set(), [1], False),
+        (set(), [], False),
+    ],
+)
+def test_a_completion_that_ends_with_no_end_of_turn_is_truncated(
+    eos_ids: set[int], token_ids: list[int], truncated: bool
+) -> None:
+    reader = Reader(DEFAULT, frozenset(eos_ids), decode=lambda ids: "<think>a</think>" + "".join(map(str, ids)))
+    sample = reader.read([{"role": "user", "content": "q"}], token_ids, {"x": 1}, "train/0/3")
+    assert (sample.completion.truncated, sample.completion.num_tokens) == (truncated, len(token_ids))
+    assert (sample.completion.thinking, sample.completion.final_text) == ("a", "".join(map(str, token_ids)))
+    assert (sample.prompt[0]["content"], sample.row, sample.row_id) == ("q", {"x": 1}, "train/0/3")
+    assert reader.read_text(sample.prompt, sample.completion.text, {"x": 1}, "train/0/3", token_ids=token_ids) == sample
+
+
+def test_a_text_without_tokens_has_the_length_that_is_said_or_one_token_a_word() -> None:
+    reader = Reader(DEFAULT, frozenset({7}))
+    assert reader.read_text([], "a b c", {}).completion.num_tokens == 3
+    assert not reader.read_text([], "a b c", {}).completion.truncated
+    said = reader.read_text([], "a b c", {}, num_tokens=9, truncated=True).completion
+    assert (said.num_tokens, said.truncated) == (9, True)

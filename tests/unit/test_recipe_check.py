@@ -311,3 +311,25 @@ def test_all_problems_at_once(problems: Callable[..., list[str]]) -> None:
         "data.train.0.source",
         "rewards.other",
     ]
+
+
+@pytest.mark.parametrize(
+    ("options", "thinking", "found"),
+    [
+        ({}, {"open": "[T]", "close": "[/T]"}, None),
+        ({"open": "[T]", "close": "[/T]"}, {"open": "[T]", "close": "[/T]"}, None),
+        ({"open": "[T]", "close": "[/T]"}, {}, "[T] … [/T], but prompt.thinking has <think> … </think>"),
+        (
+            {"opened_by_template": False},
+            {"opened_by_template": True},
+            "<think> … </think>, but prompt.thinking has … </think>",
+        ),
+    ],
+)
+def test_thinking_tags_that_a_reward_has_of_its_own(
+    problems: Callable[..., list[str]], options: dict[str, Any], thinking: dict[str, Any], found: str | None
+) -> None:
+    rewards = {"correct": {"use": "exact_answer"}, "format": {"use": "think_format", "options": options}}
+    sentences = problems(prompt={"thinking": thinking}, rewards=rewards)
+    assert len(sentences) == (found is not None)
+    assert found is None or f"rewards.format: looks for the thinking tags {found}" in sentences[0]

@@ -20,7 +20,7 @@ logging.getLogger("reasoning_rl.here").info("ours: info")
 logging.getLogger("library").warning("theirs: log")
 warnings.warn("theirs: warning")
 os.write(2, b"theirs: from C\\n")
-subprocess_words = os.system("echo theirs: from a child >&2")
+os.system("echo theirs: from a child >&2")
 print("the user's: print")
 with StageProgress("ours", 1, "steps") as bar:
     bar.advance()
@@ -77,3 +77,21 @@ def test_without_diverting_all_goes_to_stderr(tmp_path: Path) -> None:
     )
     assert done.stderr.splitlines() == ["ours", "ours", "theirs"]
     assert not (tmp_path / "log.txt").exists()
+
+
+def test_what_was_written_before_a_failure_is_kept(tmp_path: Path) -> None:
+    done, _ = run("os.write(2, b'theirs: before\\n')\n[][1]", tmp_path)
+    path = Path(done.stderr.splitlines()[-1].removeprefix("what libraries wrote before stands in "))
+    assert "theirs: before" in path.read_text()
+    path.unlink()
+
+
+def test_an_exception_of_a_thread_is_said(tmp_path: Path) -> None:
+    code = "import threading\nthreading.Thread(target=lambda: [][1]).start()"
+    done, _ = run(f"terminal.keep(Path('log.txt'))\n{code}", tmp_path)
+    assert "IndexError: list index out of range" in done.stderr
+
+
+def test_nothing_is_left_of_a_run_that_ended_well(tmp_path: Path) -> None:
+    done, _ = run("print(terminal._scratch)", tmp_path)
+    assert not Path(done.stdout.strip()).exists()

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+from io import BytesIO
 
 import pytest
 
-from reasoning_rl.api import Score, Verdict
+from reasoning_rl.api import Completion, Sample, Score, ThinkingTags, Verdict
 from reasoning_rl.workers.wire import (
     MAX_REPLY_BYTES,
     MalformedReply,
     Reply,
     frame,
     pack_reply,
+    pack_sample,
     take_frame,
     unpack_reply,
+    unpack_sample,
 )
 
 
@@ -50,3 +53,9 @@ def test_reply_round_trip() -> None:
     assert json.loads(body)["detail"] == score.detail
     with pytest.raises(MalformedReply):
         take_frame(bytearray((MAX_REPLY_BYTES + 1).to_bytes(4, "big")))
+
+
+def test_sample_round_trip() -> None:
+    completion = Completion("[T]a[/T]b", "a", "b", 3, True, ThinkingTags("[T]", "[/T]", True))
+    sample = Sample([{"role": "user", "content": "q"}], completion, {"x": [1, None]}, "train/0/3")
+    assert unpack_sample(BytesIO(pack_sample(sample))) == sample

@@ -7,19 +7,20 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
+from reasoning_rl.api import ThinkingTags
+
 Extract = Literal["boxed", "marked", "final_text"]
 Boxes = Literal["one", "join"]
 
 #: Where a turn ends in the usual chat templates. What a model writes after it is no answer of its own.
 _END_OF_TURN = ("<|im_end|>", "<|im_start|>", "<|endoftext|>", "<|eot_id|>", "<end_of_turn>", "<start_of_turn>")
-_CLOSE_THINKING = "</think>"
-_OPEN_THINKING = "<think>"
 _BOX = re.compile(r"\\(?:boxed|fbox)[ \t]*\{|<\|begin_of_box\|>")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _TOKEN_BOX_END = "<|end_of_box|>"
 _MARK = re.compile(r"\banswer\b[ \t*]{0,9}(?:is\b|:|=)[ \t*]{0,9}:?", re.IGNORECASE)
 _JOINT = re.compile(r"[\s,;&$.*()\[\]\\]*(?:(?:\\text\s*\{\s*)?\b(?:and|or)\b\s*\}?)?[\s,;&$*()\[\]\\]*", re.IGNORECASE)
 _QUAD = re.compile(r"\\q?quad\b|\\[,;:! ]")
+_TAGS = ThinkingTags()
 #: Boxes beyond this are not read: nobody who answers a question needs them.
 _MAX_BOXES = 64
 
@@ -33,19 +34,19 @@ class Found:
     fault: str = ""
 
 
-def find_answers(final_text: str, had_thinking: bool, how: Extract) -> Found:
+def find_answers(final_text: str, had_thinking: bool, how: Extract, tags: ThinkingTags = _TAGS) -> Found:
     """Every candidate for the answer in what follows the thinking; none and a fault when there is no answer.
 
-    `had_thinking` says that a thinking block was split off before: a further closing tag is then a fault, while without
+    `tags` are those of the thinking, and `had_thinking` says that a thinking block was split off before: a further closing tag is then a fault, while without
     it (the chat template may have opened the block) the answer follows the tag.
     """
     text = own_turn(final_text)
-    if _OPEN_THINKING in text:
+    if tags.open in text:
         return Found((), fault="a thinking block that is not the first, or not closed")
-    if _CLOSE_THINKING in text:
-        if had_thinking or text.count(_CLOSE_THINKING) > 1:
+    if tags.close in text:
+        if had_thinking or text.count(tags.close) > 1:
             return Found((), fault="more than one end of thinking")
-        text = text.partition(_CLOSE_THINKING)[2]
+        text = text.partition(tags.close)[2]
     if how == "final_text":
         text = text.strip()
         return Found((text,)) if text else Found((), fault="no text after the thinking")

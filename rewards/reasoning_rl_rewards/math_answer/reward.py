@@ -147,7 +147,7 @@ class MathAnswer:
 
     def _candidates(self, sample: Sample) -> Found:
         completion = sample.completion
-        return find_answers(completion.final_text, completion.thinking is not None, self.extract)
+        return find_answers(completion.final_text, completion.thinking is not None, self.extract, completion.tags)
 
     def _answer(self, found: Found) -> str | None:
         """The one answer; `None` when there are different ones."""
