@@ -97,8 +97,6 @@ def init(
 @app.command()
 def train(recipe: RecipeArgument, overrides: OverridesArgument = None) -> None:
     """Run or resume a recipe under `accelerate launch` with its launch section."""
-    import time
-
     from reasoning_rl.data_check import check_all
     from reasoning_rl.errors import ReasoningRLError
     from reasoning_rl.launch import launch
@@ -113,9 +111,9 @@ def train(recipe: RecipeArgument, overrides: OverridesArgument = None) -> None:
         require_training_stack(file.recipe)
     except ReasoningRLError as error:
         _refuse(error)
-    started = time.time()
+    size = run_dir.log.stat().st_size if run_dir.log.exists() else 0
     code = launch(str(recipe), overrides or [], file.recipe.launch)
-    if code not in (0, 2, 130) and run_dir.log.exists() and run_dir.log.stat().st_mtime >= started:
+    if code not in (0, 2, 130) and run_dir.log.exists() and run_dir.log.stat().st_size > size:
         typer.echo(f"the run ended with exit code {code}; what libraries wrote stands in {run_dir.log}", err=True)
     raise typer.Exit(code)
 
