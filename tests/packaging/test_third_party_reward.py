@@ -141,7 +141,7 @@ def test_a_missing_column_is_one_sentence(command: Callable[..., Any], recipe: P
     done = command("audit", recipe, "rewards.time.options={column: time}")
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert "row 0 of " in line
+    assert "rows.jsonl:1 has no column 'time'" in line
     assert "has no column 'time' (needed by the prompt template or a reward)" in line
 
 
