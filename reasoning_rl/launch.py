@@ -85,10 +85,11 @@ def process_environment(environment: Mapping[str, str]) -> dict[str, str]:
         "TRANSFORMERS_VERBOSITY": "error",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "TQDM_DISABLE": "1",
-        "DS_ACCELERATOR_LOG_LEVEL": "error",
     }
     if not environment.keys() & {"VLLM_LOGGING_LEVEL", "VLLM_LOGGING_CONFIG_PATH"}:
         defaults["VLLM_CONFIGURE_LOGGING"] = "0"  # its records are handled like those of other libraries
+    if is_cpu_torch():
+        defaults["DS_ACCELERATOR"] = "cpu"  # else DeepSpeed says on stdout that it has found no other
     if is_cpu_torch() and compiler.problem():
         defaults["TORCH_COMPILE_DISABLE"] = "1"  # torch would stop at the first function that it is to compile
     return {
