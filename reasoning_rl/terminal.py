@@ -90,6 +90,8 @@ def configure_logging(level: int) -> None:
 
 def _say_exception(kind: type[BaseException], error: BaseException | None, where: TracebackType | None) -> None:
     global _scratch
+    if issubclass(kind, SystemExit):  # of a thread, which ends without a word
+        return
     say("".join(traceback.format_exception(kind, error, where)).rstrip())
     if _scratch is not None:
         say(f"what libraries wrote before stands in {_scratch}")
